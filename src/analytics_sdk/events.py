@@ -1,0 +1,142 @@
+"""What is recorded: one typed record for each fact, as it stands in the journal.
+
+A record is a msgpack array with its fields in the order given here; trailing fields that have their default may be
+left out. The hot path encodes plain tuples in this very order; the readers decode into these classes. `start` is the
+position in the journal of the record that opened the same execution or step: it is the key of its row.
+
+All times are integer nanoseconds: `started_at_ns` since 1970 in UTC, `duration_ns` of the monotonic clock.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+STATUSES = ("success", "recovered", "failed", "timeout", "skipped", "cancelled", "crashed", "running")
+"""The words of an ending; a record holds the index. `crashed` and `running` are never recorded: they are judged."""
+
+SUCCESS, RECOVERED, FAILED, TIMEOUT, SKIPPED, CANCELLED, CRASHED, RUNNING = range(len(STATUSES))
+
+NO_START = -1
+"""`start` of an ending whose start record is not in this journal: it was shed, or refused."""
+
+
+class Kind(IntEnum):
+    """What a record is. Stands in the frame's header, under its checksum."""
+
+    EXECUTION_START = 1
+    EXECUTION_END = 2
+    STEP_START = 3
+    STEP_END = 4
+    RECOVERY = 5
+    SAMPLE = 6
+
+
+class ExecutionStart(msgspec.Struct, array_like=True, gc=False):
+    execution_id: str
+    workflow_id: str
+    started_at_ns: int
+    total_steps: int | None = None
+    parent_execution_id: str | None = None
+    parent_step_no: int | None = None
+    tags: dict[str, str] | None = None
+
+
+class ExecutionEnd(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    execution_id: str
+    workflow_id: str
+    started_at_ns: int
+    status: int
+    duration_ns: int
+    steps_completed: int
+    steps_failed: int
+    steps_recovered: int
+    """Recoveries that this execution needed and that succeeded; 0 with success is a first-pass success."""
+    total_steps: int | None = None
+    parent_execution_id: str | None = None
+    parent_step_no: int | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    tags: dict[str, str] | None = None
+
+
+class StepStart(msgspec.Struct, array_like=True, gc=False):
+    execution_id: str | None
+    workflow_id: str | None
+    step_no: int
+    node_id: str
+    action_type: str | None
+    started_at_ns: int
+    parent_step_no: int | None = None
+    tags: dict[str, str] | None = None
+
+
+class StepEnd(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    execution_id: str | None
+    workflow_id: str | None
+    step_no: int
+    node_id: str
+    action_type: str | None
+    started_at_ns: int
+    status: int
+    duration_ns: int
+    parent_step_no: int | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    tags: dict[str, str] | None = None
+    revises: int | None = None
+    """The status index that an earlier ending of this step gave it: this record says it was healed since."""
+
+
+class Recovery(msgspec.Struct, array_like=True, gc=False):
+    execution_id: str | None
+    workflow_id: str | None
+    step_no: int | None
+    node_id: str | None
+    strategy: str
+    success: bool
+    started_at_ns: int
+    duration_ns: int
+    error_message: str | None = None
+    tags: dict[str, str] | None = None
+
+
+class Sample(msgspec.Struct, array_like=True, gc=False):
+    """One look at the resources of this process tree, its host and its GPUs. Unknown is None, never 0."""
+
+    at_ns: int
+    cpu_percent: float | None = None
+    """Of one core, over the time since the sample before, children included."""
+    rss_bytes: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+    host_cpu_percent: float | None = None
+    """Of all cores."""
+    host_memory_used_bytes: int | None = None
+    host_memory_total_bytes: int | None = None
+    gpus: list["GpuSample"] | None = None
+
+
+class GpuSample(msgspec.Struct, array_like=True, gc=False):
+    index: int
+    name: str
+    utilization_percent: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    process_memory_bytes: int | None = None
+
+
+RECORD_TYPES: dict[Kind, type[msgspec.Struct]] = {
+    Kind.EXECUTION_START: ExecutionStart,
+    Kind.EXECUTION_END: ExecutionEnd,
+    Kind.STEP_START: StepStart,
+    Kind.STEP_END: StepEnd,
+    Kind.RECOVERY: Recovery,
+    Kind.SAMPLE: Sample,
+}
+
+LOSS_REASONS = ("quota", "disk", "error", "damaged", "rejected")
+"""Why something is missing: journal quota; no disk, memory or handle; our own error; a damaged frame; a refused value."""
