@@ -1,0 +1,65 @@
+"""What stands between our code and the host: nothing of ours raises, floods the log, or keeps hostile text.
+
+`trouble` is called wherever something went wrong inside the host's loop: it counts, and logs one line per kind of
+trouble and minute. Thread-safe; takes no lock, because a signal handler or a finalizer may come here at any moment.
+"""
+
+import logging
+import time
+from collections import Counter
+
+logger = logging.getLogger("analytics_sdk")
+logger.addHandler(logging.NullHandler())
+
+LOG_EVERY_SECONDS = 60.0
+ID_LIMIT = 256
+MESSAGE_LIMIT = 8192
+TAGS_LIMIT = 64
+
+counters: Counter[str] = Counter()
+"""How often each kind of trouble happened in this process, by its name. For `doctor` and for tests."""
+
+_last_logged: dict[str, float] = {}
+
+
+def trouble(kind: str, message: str, *args: object, exc: BaseException | None = None) -> None:
+    """Count one trouble, and log it as a warning unless the same kind was logged within the last minute.
+
+    Never raises, whatever a logging handler of the host does.
+    """
+    try:
+        counters[kind] += 1
+        now = time.monotonic()
+        if now - _last_logged.get(kind, -LOG_EVERY_SECONDS) < LOG_EVERY_SECONDS:
+            return
+        _last_logged[kind] = now
+        logger.warning(message, *args, exc_info=exc if logger.isEnabledFor(logging.DEBUG) else None)
+    except Exception:  # because a broken handler of the host must not break the host's loop through us
+        counters["logging"] += 1
+
+
+def forget_logged() -> None:
+    """Let every kind of trouble be logged again at once."""
+    _last_logged.clear()
+
+
+def clean_text(text: str, limit: int) -> str:
+    """The text as it may be stored: valid Unicode, at most `limit` characters and a marker that says what was cut."""
+    if len(text) > limit:
+        text = f"{text[:limit]}…[cut {len(text) - limit}]"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "replace").decode()
+    return text
+
+
+def text_of(value: object, limit: int = ID_LIMIT) -> str:
+    """Any value of the host's as text. Its own `__str__` may raise: then its type's name stands for it."""
+    if type(value) is str:
+        return clean_text(value, limit)
+    try:
+        return clean_text(str(value), limit)
+    except Exception as error:  # because the host's __str__ may do anything
+        trouble("unprintable", "a %s could not be turned into text: %s", type(value).__name__, type(error).__name__)
+        return f"<{type(value).__name__}>"
