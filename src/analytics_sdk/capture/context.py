@@ -1,0 +1,127 @@
+"""What is open now: frames (executions and steps), and the one that this task or thread is inside.
+
+The current frame lives in a context variable, so it follows asyncio tasks by itself. Generators put back what was
+there before each `yield`, by value and not by token, because they may be closed from another context.
+"""
+
+from contextvars import ContextVar, copy_context
+from itertools import count
+from typing import TYPE_CHECKING, ClassVar
+
+from analytics_sdk.events import CANCELLED, FAILED, NO_START, RUNNING, SKIPPED
+
+if TYPE_CHECKING:
+    from analytics_sdk.capture.recorder import Recorder
+
+__all__ = ["Execution", "Frame", "Step", "copy_context", "current", "current_execution", "latest_failed"]
+
+
+class Frame:
+    """Something that began and has not ended yet. Rare state stands in class attributes until it is needed."""
+
+    is_step: ClassVar[bool]
+    recorder: "Recorder | None" = None
+    parent: "Frame | None" = None
+    start: int = NO_START
+    started_at_ns: int = 0
+    started_tick_ns: int = 0
+    tags: dict[str, str] | None = None
+    ended = False
+    inherited = False
+    """Began in the parent process of this fork: it ends there, and not here."""
+    opener: object = None
+    """What opened it: a wrapper, an inline tracker, the hooks."""
+    subject: object = None
+    """The first argument of the call: `self`, of a method."""
+    joined = 0
+    """Beginnings of the same call that were seen another way, and wait for their ending."""
+    said_status: int | None = None
+    """The user's or the host's word on how this ended; it beats what we would infer, but not an exception."""
+    said_message: str | None = None
+    said_duration_ns: int | None = None
+    said_started_at_ns: int | None = None
+
+    def fail(self, message: object = None) -> None:
+        """Say that this failed, and why. Whatever is returned afterwards, it is recorded as failed."""
+        self.said_status = FAILED
+        self.said_message = None if message is None else str(message)
+
+    def skip(self, message: object = None) -> None:
+        """Say that there was nothing to do: recorded as skipped, and counted in no rate."""
+        self.said_status = SKIPPED
+        self.said_message = None if message is None else str(message)
+
+    def cancel(self, message: object = None) -> None:
+        """Say that this was called off: recorded as cancelled, and counted in no rate."""
+        self.said_status = CANCELLED
+        self.said_message = None if message is None else str(message)
+
+
+class Execution(Frame):
+    """One run of a workflow. `execution_id` is a time-ordered UUID (version 7)."""
+
+    is_step = False
+    status = RUNNING
+    total_steps: int | None = None
+    parent_execution_id: str | None = None
+    parent_step_no: int | None = None
+    current_step: str | None = None
+    steps_completed = 0
+    steps_failed = 0
+    steps_ended = 0
+    """Top-level steps that ended, whichever way."""
+    recoveries = 0
+    """Recoveries that succeeded, of its steps at any depth and of itself."""
+    said_counts: tuple[int, int] | None = None
+    """The host's own (completed, failed)."""
+
+    def __init__(self, execution_id: str, workflow_id: str) -> None:
+        self.execution_id = execution_id
+        self.workflow_id = workflow_id
+        self.next_step_no = count(1).__next__
+        self.open_steps: dict[int, Step] = {}
+        self.failed_steps: dict[str, Step] = {}
+        """The latest failed step of each node: a recovery that comes later belongs to it."""
+
+    def __repr__(self) -> str:
+        return f"<Execution {self.execution_id} of {self.workflow_id!r}>"
+
+    @property
+    def execution(self) -> "Execution":
+        return self
+
+
+class Step(Frame):
+    """One step; `step_no` counts from 1 within its execution, in order of beginning."""
+
+    is_step = True
+    execution: Execution | None = None
+    parent_step_no: int | None = None
+    healed = False
+    """A recovery of it succeeded."""
+    status: int | None = None
+    duration_ns = 0
+    error_type: str | None = None
+    error_message: str | None = None
+
+    def __init__(self, step_no: int, node_id: str, action_type: str | None) -> None:
+        self.step_no = step_no
+        self.node_id = node_id
+        self.action_type = action_type
+
+    def __repr__(self) -> str:
+        return f"<Step {self.step_no} {self.node_id!r}>"
+
+
+current: ContextVar[Frame | None] = ContextVar("analytics_sdk_current", default=None)
+latest_failed: ContextVar[Step | None] = ContextVar("analytics_sdk_latest_failed", default=None)
+
+
+def current_execution() -> Execution | None:
+    """The execution that this task or thread is inside, or None."""
+    frame = current.get()
+    if frame is None:
+        return None
+    if isinstance(frame, Step):
+        return frame.execution
+    return frame if isinstance(frame, Execution) else None

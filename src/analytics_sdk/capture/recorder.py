@@ -1,0 +1,421 @@
+"""Writes beginnings and endings to the journal and keeps the live state: one recorder a system.
+
+Everything here runs in the host's loop. Nothing raises, takes a lock, or logs on the normal path; counters are plain
+attributes, because under the GIL a read-add-store without a call between cannot be interrupted.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Protocol
+
+from analytics_sdk.capture.context import Execution, Frame, Step, current, latest_failed
+from analytics_sdk.clock import SYSTEM_CLOCK, Clock
+from analytics_sdk.events import CANCELLED, FAILED, NO_START, RECOVERED, STATUSES, SUCCESS, TIMEOUT, Kind
+
+_EXECUTION_START = int(Kind.EXECUTION_START)
+_EXECUTION_END = int(Kind.EXECUTION_END)
+_STEP_START = int(Kind.STEP_START)
+_STEP_END = int(Kind.STEP_END)
+_RECOVERY = int(Kind.RECOVERY)
+
+REMEMBERED_FAILURES = 1000
+"""Nodes an execution whose latest failed step is kept for a recovery that may come; beyond, the oldest is forgotten."""
+
+Tags = dict[str, str] | None
+
+
+class Journal(Protocol):
+    """Where records go."""
+
+    def append(self, kind: int, fields: tuple[object, ...]) -> int:
+        """Append one record; its position, or NO_START where it was lost (and counted). Never raises."""
+        ...
+
+
+def new_execution_id() -> str:
+    """A UUID version 7 (RFC 9562): 48 bits of Unix milliseconds, then random bits. Sorts by time."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Recorder:
+    """Records into one journal. Executions that began here end here, also after another system took over."""
+
+    def __init__(self, journal: Journal, *, clock: Clock = SYSTEM_CLOCK, realtime: bool = True) -> None:
+        self.append = journal.append
+        self.time_ns = clock.time_ns
+        self.tick_ns = clock.perf_counter_ns
+        self.realtime = realtime
+        self.open_executions: dict[str, Execution] = {}
+        self.open_orphans: dict[int, Step] = {}
+        """Open steps outside any execution, by their number."""
+        self.next_orphan_no = count(1).__next__
+        self.on_idle: Callable[[], None] | None = None
+        """Called when the last open execution has ended; set while the system waits to close."""
+
+    # ---------------------------------------------------------------- executions
+
+    def begin_execution(
+        self,
+        workflow_id: str,
+        total_steps: int | None = None,
+        tags: Tags = None,
+        opener: object = None,
+        subject: object = None,
+    ) -> Execution:
+        """Record that an execution began, and enter it."""
+        execution = Execution(new_execution_id(), workflow_id)
+        execution.recorder = self
+        execution.total_steps = total_steps
+        execution.opener = opener
+        execution.subject = subject
+        execution.tags = tags
+        parent = current.get()
+        if parent is not None:
+            execution.parent = parent
+            self._note_parent(execution, parent)
+        execution.started_at_ns = at_ns = self.time_ns()
+        execution.start = self.append(
+            _EXECUTION_START,
+            (
+                execution.execution_id,
+                workflow_id,
+                at_ns,
+                total_steps,
+                execution.parent_execution_id,
+                execution.parent_step_no,
+                tags,
+            ),
+        )
+        self.open_executions[execution.execution_id] = execution
+        current.set(execution)
+        execution.started_tick_ns = self.tick_ns()
+        return execution
+
+    @staticmethod
+    def _note_parent(execution: Execution, parent: Frame) -> None:
+        if isinstance(parent, Step):
+            if parent.execution is not None:
+                execution.parent_execution_id = parent.execution.execution_id
+                execution.parent_step_no = parent.step_no
+        elif isinstance(parent, Execution):
+            execution.parent_execution_id = parent.execution_id
+
+    def end_execution(
+        self, execution: Execution, status: int, error_type: str | None = None, error_message: str | None = None
+    ) -> None:
+        """Record that an execution ended, and close the steps that it left open. A second ending is ignored."""
+        duration_ns = self.tick_ns() - execution.started_tick_ns
+        if execution.ended or execution.inherited:
+            return
+        execution.ended = True
+        execution.status = status
+        if execution.open_steps:
+            left_as = FAILED if status in (FAILED, TIMEOUT) else CANCELLED
+            for step in list(execution.open_steps.values()):
+                self.end_step(step, left_as, None, "its execution ended while it was open")
+        completed, failed = execution.said_counts or (execution.steps_completed, execution.steps_failed)
+        if execution.said_duration_ns is not None:
+            duration_ns = execution.said_duration_ns
+        self.append(
+            _EXECUTION_END,
+            (
+                execution.start,
+                execution.execution_id,
+                execution.workflow_id,
+                execution.said_started_at_ns or execution.started_at_ns,
+                status,
+                duration_ns if duration_ns > 0 else 0,
+                completed,
+                failed,
+                execution.recoveries,
+                execution.total_steps,
+                execution.parent_execution_id,
+                execution.parent_step_no,
+                error_type,
+                error_message,
+                execution.tags,
+            ),
+        )
+        self.open_executions.pop(execution.execution_id, None)
+        execution.failed_steps.clear()
+        if self.on_idle is not None and not self.open_executions:
+            self.on_idle()
+
+    # ---------------------------------------------------------------- steps
+
+    def begin_step(
+        self,
+        node_id: str,
+        action_type: str | None = None,
+        tags: Tags = None,
+        opener: object = None,
+        subject: object = None,
+        within: Execution | None = None,
+    ) -> Step:
+        """Record that a step began, and enter it. It belongs to `within`, else to the current execution."""
+        parent = current.get()
+        execution: Execution | None
+        parent_step_no = None
+        if parent is None:
+            execution = within
+        elif parent.is_step:
+            execution = parent.execution  # type: ignore[attr-defined]  # because is_step says that it is a Step
+            if within is not None and within is not execution:
+                execution = within
+            elif not parent.ended:
+                parent_step_no = parent.step_no  # type: ignore[attr-defined]  # because is_step says so
+        else:
+            execution = within or parent  # type: ignore[assignment]  # because what is no Step is an Execution
+        started_at_ns = self.time_ns()
+        if execution is None:
+            step = Step(self.next_orphan_no(), node_id, action_type)
+            fields: tuple[object, ...] = (None, None, step.step_no, node_id, action_type, started_at_ns)
+            self.open_orphans[step.step_no] = step
+        else:
+            step = Step(execution.next_step_no(), node_id, action_type)
+            fields = (
+                execution.execution_id,
+                execution.workflow_id,
+                step.step_no,
+                node_id,
+                action_type,
+                started_at_ns,
+            )
+            execution.open_steps[step.step_no] = step
+            execution.current_step = node_id
+            step.execution = execution
+        if parent_step_no is not None or tags is not None:
+            fields += (parent_step_no, tags)
+            step.parent_step_no = parent_step_no
+            step.tags = tags
+        step.recorder = self
+        step.parent = parent
+        step.opener = opener
+        step.subject = subject
+        step.started_at_ns = started_at_ns
+        step.start = self.append(_STEP_START, fields)
+        current.set(step)
+        step.started_tick_ns = self.tick_ns()
+        return step
+
+    def end_step(
+        self, step: Step, status: int, error_type: str | None = None, error_message: str | None = None
+    ) -> None:
+        """Record that a step ended. A second ending is ignored."""
+        duration_ns = self.tick_ns() - step.started_tick_ns
+        if step.ended or step.inherited:
+            return
+        step.ended = True
+        if step.said_duration_ns is not None:
+            duration_ns = step.said_duration_ns
+        if duration_ns < 0:
+            duration_ns = 0
+        execution = step.execution
+        if step.healed:
+            if status == SUCCESS:
+                status = RECOVERED
+            else:
+                step.healed = False  # because it failed after all, and a later recovery may still heal it
+        if status != SUCCESS or step.tags is not None or step.parent_step_no is not None:
+            step.status, step.duration_ns = status, duration_ns
+            step.error_type, step.error_message = error_type, error_message
+            self._append_step_end(step)
+        else:
+            self.append(
+                _STEP_END,
+                (
+                    step.start,
+                    None if execution is None else execution.execution_id,
+                    None if execution is None else execution.workflow_id,
+                    step.step_no,
+                    step.node_id,
+                    step.action_type,
+                    step.said_started_at_ns or step.started_at_ns,
+                    SUCCESS,
+                    duration_ns,
+                ),
+            )
+        if execution is None:
+            self.open_orphans.pop(step.step_no, None)
+        else:
+            execution.open_steps.pop(step.step_no, None)
+            if step.parent_step_no is None:
+                execution.steps_ended += 1
+                if status <= RECOVERED:
+                    execution.steps_completed += 1
+                elif status <= TIMEOUT:
+                    execution.steps_failed += 1
+        if FAILED <= status <= TIMEOUT:
+            self._remember_failure(step)
+
+    def _append_step_end(self, step: Step, revises: int | None = None) -> None:
+        execution = step.execution
+        self.append(
+            _STEP_END,
+            (
+                step.start,
+                None if execution is None else execution.execution_id,
+                None if execution is None else execution.workflow_id,
+                step.step_no,
+                step.node_id,
+                step.action_type,
+                step.said_started_at_ns or step.started_at_ns,
+                step.status,
+                step.duration_ns,
+                step.parent_step_no,
+                step.error_type,
+                step.error_message,
+                step.tags,
+                revises,
+            ),
+        )
+
+    @staticmethod
+    def _remember_failure(step: Step) -> None:
+        latest_failed.set(step)
+        execution = step.execution
+        if execution is None:
+            return
+        remembered = execution.failed_steps
+        remembered.pop(step.node_id, None)
+        remembered[step.node_id] = step
+        if len(remembered) > REMEMBERED_FAILURES:
+            remembered.pop(next(iter(remembered)), None)
+
+    # ---------------------------------------------------------------- recoveries
+
+    def healed_step_of(self, execution: Execution | None, node_id: str | None) -> Step | None:
+        """The step that a recovery made here and now belongs to; None when it belongs to the execution itself."""
+        frame = current.get()
+        if isinstance(frame, Step) and not frame.ended and (execution is None or frame.execution is execution):
+            return frame
+        if execution is not None and node_id is not None:
+            failed = execution.failed_steps.get(node_id)
+            if failed is not None:
+                return failed
+        failed = latest_failed.get()
+        if failed is not None and failed.execution is execution and node_id in (None, failed.node_id):
+            return failed
+        return None
+
+    def record_recovery(
+        self,
+        execution: Execution | None,
+        step: Step | None,
+        *,
+        strategy: str,
+        success: bool,
+        started_at_ns: int,
+        duration_ns: int,
+        node_id: str | None = None,
+        error_message: str | None = None,
+        tags: Tags = None,
+        workflow_id: str | None = None,
+    ) -> None:
+        """Record one recovery attempt; where it succeeded, its step is healed, also one that had ended."""
+        if execution is None and step is not None:
+            execution = step.execution
+        self.append(
+            _RECOVERY,
+            (
+                None if execution is None else execution.execution_id,
+                workflow_id if execution is None else execution.workflow_id,
+                None if step is None else step.step_no,
+                step.node_id if step is not None and node_id is None else node_id,
+                strategy,
+                success,
+                started_at_ns,
+                duration_ns if duration_ns > 0 else 0,
+                error_message,
+                tags,
+            ),
+        )
+        if success:
+            self._heal(execution, step)
+
+    def _heal(self, execution: Execution | None, step: Step | None) -> None:
+        if step is not None and step.healed:
+            return
+        if execution is not None and not execution.ended:
+            execution.recoveries += 1
+        if step is None:
+            return
+        step.healed = True
+        if not step.ended or step.status not in (FAILED, TIMEOUT):
+            return
+        revised, step.status = step.status, RECOVERED
+        self._append_step_end(step, revises=revised)
+        if execution is not None:
+            execution.failed_steps.pop(step.node_id, None)
+            if step.parent_step_no is None:
+                execution.steps_failed -= 1
+                execution.steps_completed += 1
+
+    # ---------------------------------------------------------------- life
+
+    def close_open(self, reason: str) -> None:
+        """End everything that is still open as cancelled: the process is about to end in good order."""
+        for execution in list(self.open_executions.values()):
+            self.end_execution(execution, CANCELLED, None, reason)
+        for step in list(self.open_orphans.values()):
+            self.end_step(step, CANCELLED, None, reason)
+
+    def disown_open(self) -> None:
+        """In a forked child: what is open began in the parent process and ends there."""
+        for execution in self.open_executions.values():
+            execution.inherited = True
+            for step in execution.open_steps.values():
+                step.inherited = True
+        for step in self.open_orphans.values():
+            step.inherited = True
+        self.open_executions = {}
+        self.open_orphans = {}
+
+    def live(self) -> Iterator[Execution]:
+        """The executions that run now."""
+        return iter(list(self.open_executions.values()))
+
+
+def leave(frame: Frame) -> None:
+    """Make the frame's parent the current one again, where this task is still inside the frame."""
+    if current.get() is frame:
+        current.set(frame.parent)
+
+
+def status_word(execution: Execution) -> str:
+    """The status of an execution as a word, `running` while it runs."""
+    return STATUSES[execution.status]
+
+
+class Active:
+    """The process's recorder: decorators read it at each call, systems put themselves here."""
+
+    recorder: Recorder | None = None
+    enabled = True
+    """False: capture is off for this process, by the user's word."""
+    bootstrap: Callable[[], Recorder | None] | None = None
+    """Makes the default system on the first tracked call; set by the root package. Never raises."""
+
+    def start(self) -> Recorder | None:
+        """The recorder, made now where there is none yet; None where capture is off."""
+        if self.recorder is None and self.enabled and self.bootstrap is not None:
+            return self.bootstrap()
+        return self.recorder
+
+
+active = Active()
+
+
+def _after_fork_in_child() -> None:
+    if active.recorder is not None:
+        active.recorder.disown_open()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

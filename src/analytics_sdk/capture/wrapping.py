@@ -1,0 +1,272 @@
+"""The wrapper around a callable, by its kind: function, coroutine, generator, async generator, or anything callable.
+
+A wrapper is a plain closure: it pickles by name, `inspect` sees through it by `__wrapped__`, and it stays the kind of
+callable that it wraps. Each kind restores the current frame by value, because a generator may be closed elsewhere.
+"""
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from typing import Any, cast
+
+from analytics_sdk.capture.context import current
+from analytics_sdk.errors import SelectorError
+from analytics_sdk.guard import trouble
+
+MARK = "__analytics_sdk_tracker__"
+"""The attribute of a wrapper that holds its tracker."""
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+class CallTracker:
+    """How the calls of one function begin and end. None of these methods raises an Exception."""
+
+    per_item = False
+
+    def begin(self, args: Args, kwargs: Kwargs) -> Any:
+        """Begin one call: what is open now, or None where this call is not to be recorded."""
+        raise NotImplementedError
+
+    def returned(self, frame: Any, args: Args, kwargs: Kwargs, result: Any) -> None:
+        """End one call that returned."""
+        raise NotImplementedError
+
+    def raised(self, frame: Any, args: Args, kwargs: Kwargs, error: BaseException) -> None:
+        """End one call that raised."""
+        raise NotImplementedError
+
+    def item(self, frame: Any, args: Args, kwargs: Kwargs, value: Any) -> None:
+        """One item that a generator yielded; only called where `per_item` says so."""
+
+
+def tracker_of(func: object) -> CallTracker | None:
+    """The tracker of a wrapper, or None where it is none of ours."""
+    found = getattr(inspect.getattr_static(func, "__dict__", None) and func, MARK, None)
+    return found if isinstance(found, CallTracker) else None
+
+
+def wrap(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+    """The wrapper that tracks each call of `func`.
+
+    Raises:
+        SelectorError: it is a class, or not callable.
+    """
+    if isinstance(func, type) or not callable(func):
+        raise SelectorError(
+            f"{func!r} is not a function or method; decorate its methods, or point auto_instrument() at the class"
+        )
+    if inspect.isasyncgenfunction(func):
+        wrapper = _wrap_async_generator(func, tracker)
+    elif inspect.iscoroutinefunction(func):
+        wrapper = _wrap_coroutine(func, tracker)
+    elif inspect.isgeneratorfunction(func):
+        wrapper = _wrap_generator(func, tracker)
+    else:
+        wrapper = _wrap_function(func, tracker)
+    functools.update_wrapper(wrapper, func)
+    if not hasattr(func, "__name__"):  # because partials and callable objects have none
+        inner = func.func if isinstance(func, functools.partial) else type(func)
+        wrapper.__name__ = wrapper.__qualname__ = getattr(inner, "__name__", type(func).__name__)
+    setattr(wrapper, MARK, tracker)
+    return wrapper
+
+
+def _wrap_function(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+    begin, returned, raised = tracker.begin, tracker.returned, tracker.raised
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        frame = begin(args, kwargs)
+        if frame is None:
+            return func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except BaseException as error:
+            current.set(frame.parent)
+            raised(frame, args, kwargs, error)
+            raise
+        current.set(frame.parent)
+        if ends_later(type(result)):
+            return _follow(tracker, frame, args, kwargs, result)
+        returned(frame, args, kwargs, result)
+        return result
+
+    return wrapper
+
+
+def _wrap_coroutine(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        frame = tracker.begin(args, kwargs)
+        if frame is None:
+            return await func(*args, **kwargs)
+        try:
+            result = await func(*args, **kwargs)
+        except BaseException as error:
+            current.set(frame.parent)
+            tracker.raised(frame, args, kwargs, error)
+            raise
+        current.set(frame.parent)
+        tracker.returned(frame, args, kwargs, result)
+        return result
+
+    return wrapper
+
+
+def _wrap_generator(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        frame = tracker.begin(args, kwargs)
+        if frame is None:
+            return (yield from func(*args, **kwargs))
+        outside = frame.parent
+        try:
+            body = func(*args, **kwargs)
+            item = next(body)
+            while True:
+                if tracker.per_item:
+                    tracker.item(frame, args, kwargs, item)
+                current.set(outside)
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    outside = _enter(frame)
+                    body.close()
+                    raise
+                except BaseException as thrown:
+                    outside = _enter(frame)
+                    item = body.throw(thrown)
+                else:
+                    outside = _enter(frame)
+                    item = body.send(sent)
+        except StopIteration as stop:
+            current.set(outside)
+            tracker.returned(frame, args, kwargs, stop.value)
+            return stop.value
+        except BaseException as error:
+            current.set(outside)
+            tracker.raised(frame, args, kwargs, error)
+            raise
+
+    return wrapper
+
+
+def _wrap_async_generator(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        frame = tracker.begin(args, kwargs)
+        outside = current.get() if frame is None else frame.parent
+        try:
+            body = func(*args, **kwargs)
+            item = await anext(body)
+            while True:
+                if frame is not None and tracker.per_item:
+                    tracker.item(frame, args, kwargs, item)
+                current.set(outside)
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    outside = _enter(frame)
+                    await body.aclose()
+                    raise
+                except BaseException as thrown:
+                    outside = _enter(frame)
+                    item = await body.athrow(thrown)
+                else:
+                    outside = _enter(frame)
+                    item = await body.asend(sent)
+        except StopAsyncIteration:
+            current.set(outside)
+            if frame is not None:
+                tracker.returned(frame, args, kwargs, None)
+        except BaseException as error:
+            current.set(outside)
+            if frame is not None:
+                tracker.raised(frame, args, kwargs, error)
+            raise
+
+    return wrapper
+
+
+def _enter(frame: Any) -> Any:
+    """Make a frame the current one for the time that its body runs; what was current before."""
+    outside = current.get()
+    if frame is not None:
+        current.set(frame)
+    return outside
+
+
+# ------------------------------------------------------------------ a plain function that returns something to await
+
+_LATER: dict[type, bool] = {}
+_REMEMBERED_TYPES = 512
+
+
+def ends_later(kind: type) -> bool:
+    """Whether what a plain function returned is awaited, or is a future: then the work ends when that does."""
+    known = _LATER.get(kind)
+    if known is None:
+        known = hasattr(kind, "__await__") or hasattr(kind, "add_done_callback")
+        if len(_LATER) < _REMEMBERED_TYPES:  # because a program may make types without end
+            _LATER[kind] = known
+    return known
+
+
+def _follow(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwargs, result: Any) -> Any:
+    try:
+        if hasattr(result, "add_done_callback"):
+
+            def done(future: Any) -> None:
+                _end_with(tracker, frame, args, kwargs, future)
+
+            result.add_done_callback(done)
+            return result
+        if inspect.iscoroutine(result):
+            return _awaited(tracker, frame, args, kwargs, result)
+        return _awaitable_proxy(tracker, frame, args, kwargs, result)
+    except Exception as problem:  # because the host's object may refuse; the call itself has returned
+        trouble("follow", "cannot follow a %s to its end: %s", type(result).__name__, problem)
+        tracker.returned(frame, args, kwargs, None)
+        return result
+
+
+def _end_with(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwargs, future: Any) -> None:
+    """End a call with its future. Reads an asyncio future's `_exception`, because `exception()` would mark the
+    exception as seen, and the loop would no longer report one that nobody looked at."""
+    try:
+        if future.cancelled():
+            from asyncio import CancelledError
+
+            tracker.raised(frame, args, kwargs, CancelledError())
+            return
+        error = future._exception if hasattr(future, "_exception") else future.exception()
+        if error is not None:
+            tracker.raised(frame, args, kwargs, error)
+        else:
+            tracker.returned(frame, args, kwargs, future.result())
+    except Exception as problem:  # because this runs as the host's callback
+        trouble("follow", "cannot read how a %s ended: %s", type(future).__name__, problem)
+        tracker.returned(frame, args, kwargs, None)
+
+
+async def _awaited(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwargs, awaitable: Any) -> Any:
+    outside = _enter(frame)
+    try:
+        result = await awaitable
+    except BaseException as error:
+        current.set(outside)
+        tracker.raised(frame, args, kwargs, error)
+        raise
+    current.set(outside)
+    tracker.returned(frame, args, kwargs, result)
+    return result
+
+
+def _awaitable_proxy(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwargs, result: Any) -> Any:
+    """An object that is the host's own awaitable in everything but its `__await__`."""
+    import wrapt  # here, because few programs need it
+
+    class Awaited(wrapt.ObjectProxy):  # type: ignore[misc]  # because wrapt's class is untyped in older versions
+        def __await__(self) -> Generator[Any, Any, Any]:
+            inner = cast("Coroutine[Any, Any, Any]", _awaited(tracker, frame, args, kwargs, self.__wrapped__))
+            return inner.__await__()
+
+    return Awaited(result)
