@@ -1,0 +1,239 @@
+"""The owner file of a journal: whose it is, whether they live, and what was lost.
+
+    0     magic          8 bytes  b"ANLYOWN1"
+    8     length         u32      bytes of the identity
+    12    crc            u32      crc32 of the identity
+    16    identity       JSON of sinks.JournalIdentity's fields
+    1024  clean          u8       1: the process ended in good order
+    2048  loss counters  one for each kind and reason: n u64, first_at_ns u64, last_at_ns u64
+
+The lock on the file is held for the life of the process, on a descriptor of its own, because the descriptor of a
+memory map may be inherited and outlive it. Whoever can take that lock knows that the owner is dead.
+"""
+
+import fcntl
+import mmap
+import os
+import stat
+import struct
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from analytics_sdk.errors import JournalError
+from analytics_sdk.events import LOSS_REASONS, Kind
+
+MAGIC = b"ANLYOWN1"
+SIZE = 4096
+_CLEAN_AT = 1024
+_LOSSES_AT = 2048
+_LOSS = struct.Struct("<QQQ")
+_KINDS = (*(kind.name.lower() for kind in Kind), "unknown")
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who writes a journal."""
+
+    journal_id: str
+    host: str
+    pid: int
+    started_at_ns: int
+    machine_id: str = ""
+    boot_id: str = ""
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """How many records of one kind were lost for one reason, in the life of a journal."""
+
+    kind: str
+    reason: str
+    n: int
+    first_at_ns: int
+    last_at_ns: int
+
+
+class Losses:
+    """Counters of what was lost, in `memory`: a page of the owner file, or plain memory before there is one."""
+
+    def __init__(self) -> None:
+        self.memory: bytearray | mmap.mmap = bytearray(SIZE)
+
+    def count(self, kind: int, reason: str, at_ns: int, n: int = 1) -> None:
+        """Count records lost now. A kind that is not known counts as "unknown"."""
+        at = self._slot(kind, reason)
+        seen, first, _ = _LOSS.unpack_from(self.memory, at)
+        # one slice, because a killed process must not leave half of it
+        self.memory[at : at + _LOSS.size] = _LOSS.pack(seen + n, first or at_ns, at_ns)
+
+    def move_to(self, memory: mmap.mmap) -> None:
+        """Go on counting in a file, with what was counted so far."""
+        counted, self.memory = self.memory, memory
+        for at in range(_LOSSES_AT, _LOSSES_AT + len(_KINDS) * len(LOSS_REASONS) * _LOSS.size, _LOSS.size):
+            seen, first, last = _LOSS.unpack_from(counted, at)
+            if seen:
+                have, have_first, have_last = _LOSS.unpack_from(memory, at)
+                memory[at : at + _LOSS.size] = _LOSS.pack(have + seen, have_first or first, max(have_last, last))
+
+    def all(self) -> list[Loss]:
+        """Every counter that is not zero."""
+        return losses_in(bytes(self.memory[:SIZE]))
+
+    @staticmethod
+    def _slot(kind: int, reason: str) -> int:
+        row = kind - 1 if 1 <= kind < len(_KINDS) else len(_KINDS) - 1
+        return _LOSSES_AT + (row * len(LOSS_REASONS) + LOSS_REASONS.index(reason)) * _LOSS.size
+
+
+def losses_in(page: bytes) -> list[Loss]:
+    """The loss counters of an owner file's content."""
+    found = []
+    for row, kind in enumerate(_KINDS):
+        for column, reason in enumerate(LOSS_REASONS):
+            at = _LOSSES_AT + (row * len(LOSS_REASONS) + column) * _LOSS.size
+            if at + _LOSS.size <= len(page):
+                n, first, last = _LOSS.unpack_from(page, at)
+                if n:
+                    found.append(Loss(kind, reason, n, first, last))
+    return found
+
+
+def identity_in(page: bytes) -> Identity | None:
+    """Who an owner file's content says the owner is, or None where it is damaged or none of ours."""
+    if page[:8] != MAGIC:
+        return None
+    length, crc = struct.unpack_from("<II", page, 8)
+    body = page[16 : 16 + length]
+    if length > _CLEAN_AT - 16 or zlib.crc32(body) != crc:
+        return None
+    try:
+        return msgspec.json.decode(body, type=Identity)
+    except msgspec.DecodeError:
+        return None
+
+
+def is_clean(page: bytes) -> bool:
+    """Whether the owner said that it ended in good order."""
+    return len(page) > _CLEAN_AT and page[_CLEAN_AT] == 1
+
+
+def owner_path(folder: Path, journal_id: str) -> Path:
+    """Where the owner file of a journal stands."""
+    return folder / f"{journal_id}.owner"
+
+
+class OwnerFile:
+    """The owner file of this process's own journal: made, mapped, locked."""
+
+    def __init__(self, folder: Path, identity: Identity) -> None:
+        """Make it.
+
+        Raises:
+            OSError: no room, no permission, no descriptors. Nothing is left behind.
+        """
+        self.path = owner_path(folder, identity.journal_id)
+        making = self.path.with_suffix(".owner.tmp")
+        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self.lock_fd = -1
+        try:
+            os.fchmod(fd, 0o600)  # because the umask may have taken more than it should
+            os.posix_fallocate(fd, 0, SIZE)
+            body = msgspec.json.encode(identity)
+            os.pwrite(fd, MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body, 0)
+            self.map = mmap.mmap(fd, SIZE)
+            self.lock_fd = os.open(making, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(making, self.path)
+            self.inode = os.fstat(self.lock_fd).st_ino
+        except BaseException:
+            if self.lock_fd >= 0:
+                os.close(self.lock_fd)
+            try_unlink(making)
+            raise
+        finally:
+            os.close(fd)
+
+    def say_clean(self) -> None:
+        """Note that the process ends in good order."""
+        self.map[_CLEAN_AT : _CLEAN_AT + 1] = b"\x01"
+
+    def still_ours(self) -> bool:
+        """Whether the file still stands where it was made, and our lock on it still holds."""
+        try:
+            return os.stat(self.path).st_ino == self.inode and os.fstat(self.lock_fd).st_ino == self.inode
+        except OSError:
+            return False
+
+    def forget(self) -> None:
+        """Give up the lock and the map; the file stays."""
+        for close in (self.map.close, lambda: os.close(self.lock_fd)):
+            try:
+                close()
+            except (OSError, BufferError):
+                pass  # because somebody has closed it before us, or still looks at it
+
+
+def read_page(path: Path) -> bytes | None:
+    """The content of an owner file of this user's, or None where it cannot be read or trusted."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            return None
+        return os.pread(fd, SIZE, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def try_lock(path: Path) -> int | None:
+    """Take the owner's lock where the owner is dead; the descriptor that holds it, else None."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path).st_ino == os.fstat(fd).st_ino:
+            return fd
+    except OSError:
+        pass  # because somebody holds it, or has just removed the file
+    os.close(fd)
+    return None
+
+
+def try_unlink(path: Path) -> bool:
+    """Remove a file; whether it is gone now."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def private_folder(folder: Path) -> None:
+    """Make the folder, for this user alone.
+
+    Raises:
+        JournalError: it is not a folder, belongs to somebody else, or others may write into it.
+        OSError: it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)
+    except FileExistsError:
+        pass
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode):
+        raise JournalError(f"{folder} is not a folder; set journal_dir to another place")
+    if found.st_uid != os.geteuid():
+        raise JournalError(f"{folder} belongs to another user; set journal_dir to a place of your own")
+    if found.st_mode & 0o022:
+        raise JournalError(f"others may write into {folder}; run chmod 700 on it, or set journal_dir to another place")

@@ -1,0 +1,121 @@
+"""The format of a journal.
+
+A journal is what one process recorded. It is a set of files in one private folder (0700; files 0600):
+
+    <journal_id>.owner            4096 bytes, see `owner`
+    <journal_id>-<n:08d>.seg      segments, n from 0; a name ending in `.tmp` is a segment that is being made
+
+`journal_id` is 32 hex digits, random. All integers are little-endian. A segment:
+
+    0     magic       8 bytes  b"ANLYSEG1"
+    8     journal_id  16 bytes
+    24    n           u32      number of the segment
+    28    size        u32      bytes of the file
+    32    base        u64      position of the file's first byte in the journal
+    40    crc         u32      crc32 of the 40 bytes before
+    64    frames, one after the other, up to the end of the file; zeros are free space
+
+A frame:
+
+    0     sync        u8       0xA5
+    1     kind        u8       events.Kind
+    2     length      u16      bytes of the payload
+    4     crc         u32      crc32 of the payload, seeded with salt(journal_id, n, kind)
+    8     payload     msgpack array, fields in the order of the class in `events`
+
+The checksum is the commit: a frame that is half written does not verify. The salt makes sure that bytes of another
+segment, or a frame inside a payload, never verify here. The *position* of a record is `base` + its offset in the file:
+it grows through the whole journal, and is the record's sequence number everywhere else.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MAGIC = b"ANLYSEG1"
+HEADER = struct.Struct("<8s16sIIQI")
+FIRST_FRAME = 64
+SYNC = 0xA5
+FRAME = struct.Struct("<BBHI")
+FRAME_BYTES = FRAME.size
+MAX_PAYLOAD = 0xFFFF
+KINDS = range(1, 16)
+
+
+class SegmentHeader(NamedTuple):
+    """The header of a segment file."""
+
+    journal_id: str
+    n: int
+    size: int
+    base: int
+
+    def pack(self) -> bytes:
+        body = HEADER.pack(MAGIC, bytes.fromhex(self.journal_id), self.n, self.size, self.base, 0)[:40]
+        return body + struct.pack("<I", zlib.crc32(body))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "SegmentHeader | None":
+        """The header at the beginning of `data`, or None where it is none of ours or damaged."""
+        if len(data) < HEADER.size:
+            return None
+        magic, journal_id, n, size, base, crc = HEADER.unpack_from(data)
+        if magic != MAGIC or crc != zlib.crc32(data[:40]):
+            return None
+        return cls(journal_id.hex(), n, size, base)
+
+
+def salts(journal_id: str, n: int) -> tuple[int, ...]:
+    """The seed of the checksum, for each kind, in segment n of a journal."""
+    seed = zlib.crc32(struct.pack("<I", n), zlib.crc32(bytes.fromhex(journal_id)))
+    return tuple(zlib.crc32(bytes((kind,)), seed) for kind in range(KINDS.stop))
+
+
+def segment_name(journal_id: str, n: int) -> str:
+    """The file name of segment n."""
+    return f"{journal_id}-{n:08d}.seg"
+
+
+class Frame(NamedTuple):
+    """One verified frame; `offset` is that of its first byte in the data it was found in."""
+
+    offset: int
+    kind: int
+    payload: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + FRAME_BYTES + len(self.payload)
+
+
+def frame_at(data: bytes, offset: int, seeds: tuple[int, ...]) -> Frame | None:
+    """The frame that begins at `offset`, or None where none verifies."""
+    if offset + FRAME_BYTES > len(data):
+        return None
+    sync, kind, length, crc = FRAME.unpack_from(data, offset)
+    if sync != SYNC or kind not in KINDS:
+        return None
+    start = offset + FRAME_BYTES
+    payload = data[start : start + length]
+    if len(payload) != length or zlib.crc32(payload, seeds[kind]) != crc:
+        return None
+    return Frame(offset, kind, payload)
+
+
+def frames(data: bytes, seeds: tuple[int, ...]) -> Iterator[Frame]:
+    """The frames from the beginning of `data` up to the first place where none verifies."""
+    offset = 0
+    while (frame := frame_at(data, offset, seeds)) is not None:
+        yield frame
+        offset = frame.end
+
+
+def resync(data: bytes, offset: int, seeds: tuple[int, ...]) -> int:
+    """The offset of the next frame that verifies, from `offset` on; the length of the data where there is none."""
+    sync = bytes((SYNC,))
+    while (offset := data.find(sync, offset)) >= 0:
+        if frame_at(data, offset, seeds) is not None:
+            return offset
+        offset += 1
+    return len(data)
