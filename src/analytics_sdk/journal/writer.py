@@ -24,7 +24,7 @@ from analytics_sdk.errors import JournalError
 from analytics_sdk.events import NO_START, Kind
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.cleaning import clean_fields
-from analytics_sdk.journal.owner import Identity, Loss, Losses, OwnerFile, private_folder
+from analytics_sdk.journal.owner import Identity, Loss, Losses, OwnerFile, private_folder, try_unlink
 from analytics_sdk.journal.record import FIRST_FRAME, FRAME, FRAME_BYTES, SYNC
 from analytics_sdk.journal.segment import Segment, bytes_of_segment
 
@@ -96,7 +96,6 @@ class JournalWriter:
         self.counted = Losses()
         self._owner: OwnerFile | None = None
         self._spare: Segment | None = None
-        self._past: list[Identity] = []
         self._shed = _SHED_NOTHING
         self._next_try = 0.0
         self._problem: str | None = None
@@ -219,6 +218,7 @@ class JournalWriter:
                 spare = self._make_segment(full)
             if spare is None:
                 return False
+            full.limit = 0  # because a thread that still holds it must not append behind what comes next
             self._segment = spare
         if self.on_rotate is not None:
             self.on_rotate()
@@ -258,7 +258,7 @@ class JournalWriter:
                         if self._segment is segment and self._spare is None:
                             self._spare = spare
                         else:
-                            os.unlink(spare.path)
+                            try_unlink(spare.path)
         except Exception as problem:  # because upkeep must not end the thread that does it
             trouble("maintain", "upkeep of the journal failed: %s", problem, exc=problem)
 
@@ -266,8 +266,8 @@ class JournalWriter:
         """Somebody took our files away, or our lock: what comes from now on goes into a new journal."""
         trouble("taken", "the journal in %s was taken away; going on with a new one", self.folder)
         with self._opening:
-            if self.identity is not None:
-                self._past.append(self.identity)
+            if self._segment is not None:
+                self._segment.limit = 0  # because a thread may still hold it
             self._segment = self._spare = None
             self._owner, self.counted = None, Losses()
 
@@ -326,8 +326,9 @@ class JournalWriter:
             self._next_try = float("inf")
             counted, self.counted = self.counted, Losses()
             self.counted.memory[:] = bytes(counted.memory[:])
+        if segment is not None:
+            segment.limit = 0  # because a thread may still hold it
         if spare is not None:
-            os.unlink(spare.path)
+            try_unlink(spare.path)
         if owner is not None:
             owner.forget()
-        del segment

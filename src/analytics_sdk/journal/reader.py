@@ -1,0 +1,272 @@
+"""Reads journals: one's own while it is being written, and those of the dead, damaged or not.
+
+Reads with `pread`, never by mapping, because a file that somebody truncates would kill a process that maps it. What a
+journal holds is untrusted: lengths are capped by the format, and nothing here raises for what it finds.
+"""
+
+import os
+import re
+import stat
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from analytics_sdk.journal.owner import (
+    Identity,
+    Loss,
+    identity_in,
+    is_clean,
+    losses_in,
+    owner_path,
+    read_page,
+    try_lock,
+    try_unlink,
+)
+from analytics_sdk.journal.record import FIRST_FRAME, FRAME_BYTES, MAGIC, frame_at, frames, resync, salts, segment_name
+from analytics_sdk.journal.segment import bytes_of_segment
+
+WINDOW_BYTES = 1 << 20
+ORPHAN_SECONDS = 60.0
+"""A journal whose owner file is gone counts as without owner when it has not changed for this long."""
+_NAME = re.compile(r"([0-9a-f]{32})(?:\.owner|-(\d{8})\.seg)")
+
+
+class Record(NamedTuple):
+    """One record as it stands in the journal. `position` is its sequence number."""
+
+    position: int
+    kind: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Stretch:
+    """The records of a journal from position `old` up to `new`, in order."""
+
+    old: int
+    new: int
+    records: list[Record] = field(default_factory=list)
+    damaged: int = 0
+    """Regions that hold something which does not verify: each is at least one record lost."""
+
+
+def find_journals(folder: Path) -> list[str]:
+    """The ids of the journals in a folder, in no meaningful order; empty where there is no such folder."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted({match[1] for name in names if (match := _NAME.fullmatch(name))})
+
+
+def base_of_segment(n: int) -> int:
+    """The journal position of segment n's first byte."""
+    return sum(bytes_of_segment(i) for i in range(min(n, 16))) + max(0, n - 16) * bytes_of_segment(16)
+
+
+class JournalReader:
+    """Reads one journal. Not thread-safe."""
+
+    def __init__(self, folder: Path, journal_id: str) -> None:
+        self.folder = folder
+        self.journal_id = journal_id
+        page = read_page(owner_path(folder, journal_id))
+        self.identity = (page and identity_in(page)) or Identity(journal_id, "", 0, 0)
+        self._fd = -1
+        self._fd_n = -1
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = self._fd_n = -1
+
+    # ---------------------------------------------------------------- reading
+
+    def read(self, position: int, *, final: bool, max_records: int = 20_000, max_bytes: int = 4 << 20) -> Stretch:
+        """The records from `position` on, up to some limit.
+
+        `final`: nobody writes any more. Otherwise reading stops at the first place of the newest segment where no
+        record verifies: there one may be about to be written.
+        """
+        stretch = Stretch(position, position)
+        budget = max_bytes
+        segments = self._segments()
+        while segments and budget > 0 and len(stretch.records) < max_records:
+            n = self._segment_of(stretch.new, segments)
+            if n is None:
+                break
+            base = base_of_segment(n)
+            if stretch.new < base + FIRST_FRAME:
+                stretch.new = base + FIRST_FRAME
+            done = final or self._has_begun(n + 1, segments)
+            before = stretch.new
+            over = self._read_segment(stretch, n, base, done, max_records)
+            budget -= stretch.new - before
+            if over and n + 1 in segments:
+                stretch.new = base_of_segment(n + 1) + FIRST_FRAME
+            elif over and any(other > n for other in segments):
+                stretch.damaged += 1
+                stretch.new = base_of_segment(min(other for other in segments if other > n)) + FIRST_FRAME
+            elif over or stretch.new == before:
+                break
+        return stretch
+
+    def _read_segment(self, stretch: Stretch, n: int, base: int, done: bool, max_records: int) -> bool:
+        """Read a window of one segment into the stretch; True when the segment has been read to its end.
+
+        `done` must have been found out before this reads: what is in the segment then is all that ever will be.
+        """
+        offset = stretch.new - base
+        size = self._open_segment(n)
+        if size < 0:
+            return done
+        seeds = salts(self.journal_id, n)
+        data = os.pread(self._fd, WINDOW_BYTES, offset)
+        at = 0
+        for frame in frames(data, seeds):
+            stretch.records.append(Record(stretch.new, frame.kind, frame.payload))
+            at = frame.end
+            stretch.new = base + offset + at
+            if len(stretch.records) >= max_records:
+                return False
+        rest = size - (offset + at)
+        if at > 0 and len(data) == WINDOW_BYTES and rest > 0:
+            return False
+        if not done:
+            return False
+        if rest <= 0:
+            return True
+        data = os.pread(self._fd, rest, offset + at)
+        if not data.strip(b"\0"):
+            stretch.new = base + size
+            return True
+        found = resync(data, 0, seeds)
+        if data[:found].strip(b"\0"):
+            stretch.damaged += 1
+        stretch.new = base + offset + at + found
+        return found >= len(data)
+
+    def _segments(self) -> set[int]:
+        try:
+            names = os.listdir(self.folder)
+        except OSError:
+            return set()
+        matches = (_NAME.fullmatch(name) for name in names if name.startswith(self.journal_id))
+        return {int(match[2]) for match in matches if match and match[2]}
+
+    @staticmethod
+    def _segment_of(position: int, segments: set[int]) -> int | None:
+        """The segment that holds a position, or the next one after it."""
+        behind = [n for n in segments if base_of_segment(n + 1) > position]
+        return min(behind) if behind else None
+
+    def _has_begun(self, n: int, segments: set[int]) -> bool:
+        """Whether a later segment holds a record: then nothing is added to the ones before it."""
+        later = sorted(other for other in segments if other >= n)
+        for other in later:
+            if self._open_segment(other) >= 0:
+                data = os.pread(self._fd, 2 * FRAME_BYTES + 0xFFFF, FIRST_FRAME)
+                if frame_at(data, 0, salts(self.journal_id, other)) is not None:
+                    return True
+        return False
+
+    def _open_segment(self, n: int) -> int:
+        """Open segment n for reading, its size, or -1 where it is not there or not to be trusted."""
+        if self._fd_n != n:
+            self.close()
+            try:
+                fd = os.open(
+                    self.folder / segment_name(self.journal_id, n),
+                    os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+                )
+            except OSError:
+                return -1
+            self._fd, self._fd_n = fd, n
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            return -1
+        magic = os.pread(self._fd, 8, 0)
+        if magic != MAGIC and magic[:7] == MAGIC[:7]:
+            return -1  # because it has the format of another version: left for whoever can read it
+        return min(found.st_size, bytes_of_segment(n))
+
+    # ---------------------------------------------------------------- owner
+
+    def losses(self) -> list[Loss]:
+        """What the journal's owner counted as lost."""
+        page = read_page(owner_path(self.folder, self.journal_id))
+        return losses_in(page) if page else []
+
+    def ended_cleanly(self) -> bool:
+        """Whether the owner said that its process ended in good order."""
+        page = read_page(owner_path(self.folder, self.journal_id))
+        return page is not None and is_clean(page)
+
+    def is_foreign(self, here: Identity) -> bool:
+        """Whether the journal was written on another machine, where a lock tells nothing about its owner."""
+        return bool(self.identity.machine_id) and self.identity.machine_id != here.machine_id
+
+    def adopt(self, here: Identity, *, adopt_foreign: bool = False) -> "Adoption | None":
+        """Take over a journal whose owner is dead; None where it lives, or where that cannot be known."""
+        if self.is_foreign(here) and not adopt_foreign:
+            return None
+        path = owner_path(self.folder, self.journal_id)
+        if path.exists():
+            fd = try_lock(path)
+            return None if fd is None else Adoption(fd)
+        if time.time() - self._changed_at() < ORPHAN_SECONDS:
+            return None
+        return Adoption(-1)
+
+    def _changed_at(self) -> float:
+        latest = 0.0
+        for n in self._segments():
+            try:
+                latest = max(latest, os.stat(self.folder / segment_name(self.journal_id, n)).st_mtime)
+            except OSError:
+                continue  # because it was removed meanwhile
+        return latest
+
+    # ---------------------------------------------------------------- room
+
+    def unread_bytes(self, position: int) -> int:
+        """About how many bytes of records stand behind a position."""
+        total = 0
+        segments = self._segments()
+        for n in segments:
+            base = base_of_segment(n)
+            size = self._open_segment(n)
+            if size < 0 or base + size <= position:
+                continue
+            start = max(FIRST_FRAME, position - base)
+            data = os.pread(self._fd, size - start, start)
+            total += len(data.rstrip(b"\0"))
+        return total
+
+    def release_before(self, position: int) -> None:
+        """Remove the segments that lie wholly before a position."""
+        for n in self._segments():
+            if base_of_segment(n + 1) <= position:
+                try_unlink(self.folder / segment_name(self.journal_id, n))
+
+    def remove(self) -> None:
+        """Remove all files of the journal; the owner file last, because it says whose they are."""
+        self.close()
+        for n in self._segments():
+            try_unlink(self.folder / segment_name(self.journal_id, n))
+        try_unlink(owner_path(self.folder, self.journal_id))
+
+
+class Adoption:
+    """The right to deliver and remove a dead owner's journal: its lock, held until `close`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        """Give the lock up."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

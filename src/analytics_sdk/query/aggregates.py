@@ -1,0 +1,244 @@
+"""Numbers out of cells and rows. Pure: no SQL here, so every store gets the same arithmetic."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import NamedTuple
+
+from analytics_sdk.events import FAILED, RUNNING, STATUSES, TIMEOUT
+from analytics_sdk.histogram import percentile_ns
+from analytics_sdk.query.reader import ExecutionFact, RecoveryFact, Snapshot, Source, StepFact, Workflows
+from analytics_sdk.query.window import Plan
+from analytics_sdk.rollup import OTHER, WHOLE, Cell, ErrorCount, StrategyCount, counted
+
+_INDEX = {word: index for index, word in enumerate(STATUSES)}
+_Z95 = 1.959963984540054
+
+Key = tuple[str, int]
+"""(workflow_id, place): a place is whatever the question sorts by, such as the bucket of a chart."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The cells that a question needs, and the sources that its facts came from."""
+
+    cells: dict[Key, dict[str, Cell]] = field(default_factory=dict)
+    sources: set[int] = field(default_factory=set)
+
+    def cell(self, workflow_id: str | None, place: int, node_id: str) -> Cell:
+        """The cell to count something in, made when missing."""
+        nodes = self.cells.setdefault((workflow_id or "", place), {})
+        cell = nodes.get(node_id)
+        if cell is None:
+            cell = nodes[node_id] = Cell()
+        return cell
+
+
+def _anywhere(_at_ns: int) -> int:
+    return 0
+
+
+def gather(
+    snapshot: Snapshot,
+    plan: Plan,
+    workflows: Workflows,
+    *,
+    place_of: Callable[[int], int] = _anywhere,
+    whole_only: bool = False,
+) -> Gathered:
+    """Add up rollup cells, the tail behind them and the rows of the edges, each fact once.
+
+    `place_of` tells the place of an instant; all of an hour that the plan reads from cells must have one place.
+    `whole_only` leaves out steps and recoveries.
+    """
+    sources = snapshot.sources()
+    gathered = Gathered()
+    for row in snapshot.cells(workflows, plan.hours):
+        gathered.sources.add(row.source)
+        place = place_of(row.start_ns)
+        for node_id, cell in row.nodes.items():
+            if node_id == WHOLE or not whole_only:
+                gathered.cell(row.workflow_id, place, node_id).add(cell)
+    for spans, tail in ((plan.hours, True), (plan.edges, False)):
+        if not spans:
+            continue
+        known = sources if tail else {}
+        for execution in snapshot.executions(workflows, spans, tail):
+            _count_execution(gathered, place_of, execution, known.get(execution.source))
+        if whole_only:
+            continue
+        for step in snapshot.steps(workflows, spans, tail):
+            _count_step(gathered, place_of, step, known.get(step.source))
+        for recovery in snapshot.recoveries(workflows, spans, tail):
+            _count_recovery(gathered, place_of, recovery)
+    return gathered
+
+
+def _count_execution(
+    gathered: Gathered, place_of: Callable[[int], int], fact: ExecutionFact, source: Source | None
+) -> None:
+    """Count the facts of a row that its source's rollups have not counted; all of them without a source."""
+    cell = gathered.cell(fact.workflow_id, place_of(fact.started_at_ns), WHOLE)
+    gathered.sources.add(fact.source)
+    since = source.rollup_position if source else 0
+    status = _INDEX[fact.status]
+    if fact.seq >= since:
+        cell.started += 1
+    if fact.end_seq is None:
+        if status != RUNNING and not (source and source.settled):
+            cell.add_end(status, fact.duration_ns, first_pass=False)
+    elif fact.end_seq >= since:
+        cell.add_end(status, fact.duration_ns, first_pass=not fact.steps_recovered)
+        if status in (FAILED, TIMEOUT):
+            cell.add_error(fact.error_type, fact.error_message, fact.started_at_ns)
+
+
+def _count_step(gathered: Gathered, place_of: Callable[[int], int], fact: StepFact, source: Source | None) -> None:
+    """As with executions; a step may have been healed besides."""
+    cell = gathered.cell(fact.workflow_id, place_of(fact.started_at_ns), fact.node_id or "-")
+    gathered.sources.add(fact.source)
+    since = source.rollup_position if source else 0
+    cell.action_type = fact.action_type or cell.action_type
+    status = _INDEX[fact.first_status or fact.status]
+    if fact.seq >= since:
+        cell.started += 1
+    if fact.end_seq is None:
+        if status != RUNNING and not (source and source.settled):
+            cell.add_end(status, fact.duration_ns, first_pass=False)
+    elif fact.end_seq >= since:
+        cell.add_end(status, fact.duration_ns, first_pass=True)
+        if status in (FAILED, TIMEOUT):
+            cell.add_error(fact.error_type, fact.error_message, fact.started_at_ns)
+    if fact.heal_seq is not None and fact.heal_seq >= since:
+        cell.add_heal(status)
+
+
+def _count_recovery(gathered: Gathered, place_of: Callable[[int], int], fact: RecoveryFact) -> None:
+    cell = gathered.cell(fact.workflow_id, place_of(fact.started_at_ns), fact.node_id or WHOLE)
+    gathered.sources.add(fact.source)
+    cell.add_recovery(fact.strategy, fact.success, fact.duration_ns)
+
+
+def merge(cells: Iterable[Cell]) -> Cell:
+    """All of some cells in a new one."""
+    total = Cell()
+    for cell in cells:
+        total.add(cell)
+    return total
+
+
+class Outcome(NamedTuple):
+    """How a number of executions or steps came out. Rates are percent, None where nothing counts."""
+
+    counts: dict[str, int]
+    """By status word, as they are now."""
+    n: int
+    """Those that count: success + failed + timeout + crashed. Cancelled, skipped and running do not."""
+    succeeded: int
+    first_pass: int
+    """Of the succeeded, those that needed no recovery."""
+
+    @property
+    def failed(self) -> int:
+        return self.n - self.succeeded
+
+    @property
+    def success_rate(self) -> float | None:
+        return 100.0 * self.succeeded / self.n if self.n else None
+
+    @property
+    def first_pass_rate(self) -> float | None:
+        return 100.0 * self.first_pass / self.n if self.n else None
+
+
+def outcome_of(cell: Cell) -> Outcome:
+    """How what a cell counted came out; a recovered one is a success."""
+    counts = counted(cell)
+    succeeded = counts["success"] + counts["recovered"]
+    return Outcome(
+        counts, succeeded + counts["failed"] + counts["timeout"] + counts["crashed"], succeeded, cell.first_pass
+    )
+
+
+def wilson_interval(succeeded: int, n: int) -> tuple[float, float] | None:
+    """The 95 % confidence interval of a success rate, in percent; None without observations.
+
+    The score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    Journal of the American Statistical Association 22 (1927): honest for few observations and near 0 and 100.
+    """
+    if not n:
+        return None
+    rate = succeeded / n
+    spread = _Z95 * sqrt(rate * (1 - rate) / n + (_Z95 / (2 * n)) ** 2)
+    middle = rate + _Z95**2 / (2 * n)
+    scale = 100.0 / (1 + _Z95**2 / n)
+    low = 0.0 if succeeded == 0 else max(0.0, (middle - spread) * scale)
+    high = 100.0 if succeeded == n else min(100.0, (middle + spread) * scale)
+    return low, high
+
+
+class Durations(NamedTuple):
+    """Durations of those endings that ran their course (`rollup.TIMED`), in nanoseconds; None where there are none."""
+
+    n: int
+    avg_ns: float | None
+    min_ns: int | None
+    max_ns: int | None
+    p50_ns: int | None
+    p95_ns: int | None
+    p99_ns: int | None
+
+
+def durations_of(cell: Cell) -> Durations:
+    """The durations that a cell counted; percentiles are within `histogram.RELATIVE_ERROR`."""
+    n = sum(cell.buckets.values())
+    if not n or cell.min_ns is None or cell.max_ns is None:
+        return Durations(0, None, None, None, None, None, None)
+    p50, p95, p99 = (percentile_ns(cell.buckets, q, cell.min_ns, cell.max_ns) for q in (0.5, 0.95, 0.99))
+    return Durations(n, cell.sum_ns / n, cell.min_ns, cell.max_ns, p50, p95, p99)
+
+
+def errors_of(nodes: Iterable[tuple[str, Cell]]) -> dict[str, ErrorCount]:
+    """Errors by fingerprint, of steps and of whole executions.
+
+    Most executions fail because of a step that already counted the same error, so an execution's error counts only
+    where no step of the same window has its fingerprint: one that the loop itself raised.
+    """
+    of_steps, of_wholes = Cell(), Cell()
+    for node_id, cell in nodes:
+        (of_wholes if node_id == WHOLE else of_steps).add(Cell(errors=cell.errors))
+    for key, error in of_wholes.errors.items():
+        if key not in of_steps.errors:
+            of_steps.errors[key] = error
+    return of_steps.errors
+
+
+def strategies_of(cells: Iterable[Cell]) -> dict[str, StrategyCount]:
+    """Recovery attempts by strategy."""
+    return merge(Cell(strategies=cell.strategies) for cell in cells).strategies
+
+
+def by_workflow(cells: Mapping[Key, Mapping[str, Cell]]) -> dict[str, dict[str, Cell]]:
+    """Cells without their places: workflow -> node or WHOLE -> cell."""
+    merged: dict[str, dict[str, Cell]] = {}
+    for (workflow_id, _), nodes in cells.items():
+        known = merged.setdefault(workflow_id, {})
+        for node_id, cell in nodes.items():
+            known.setdefault(node_id, Cell()).add(cell)
+    return merged
+
+
+__all__ = [
+    "OTHER",
+    "Durations",
+    "Gathered",
+    "Outcome",
+    "by_workflow",
+    "durations_of",
+    "errors_of",
+    "gather",
+    "merge",
+    "outcome_of",
+    "strategies_of",
+    "wilson_interval",
+]
