@@ -1,0 +1,49 @@
+"""A stretch of records folded into rollup cells: only facts, each counted in the hour in which its step began."""
+
+from analytics_sdk.events import FAILED, NO_START, SUCCESS, TIMEOUT, ExecutionEnd, Kind, StepEnd
+from analytics_sdk.rollup import WHOLE, Cells, cell_of
+from analytics_sdk.shipper.merge import Decoded
+
+_WITH_ERROR = (FAILED, TIMEOUT)
+
+
+def fold(cells: Cells, decoded: Decoded) -> None:
+    """Add the facts of the events to the cells, in place."""
+    for _, kind, event in decoded:
+        if kind is Kind.STEP_END:
+            _fold_step_end(cells, event)
+        elif kind is Kind.STEP_START:
+            cell = cell_of(cells, event.workflow_id, event.node_id or "-", event.started_at_ns)
+            cell.started += 1
+            cell.action_type = event.action_type or cell.action_type
+        elif kind is Kind.EXECUTION_END:
+            _fold_execution_end(cells, event)
+        elif kind is Kind.EXECUTION_START:
+            cell_of(cells, event.workflow_id, WHOLE, event.started_at_ns).started += 1
+        elif kind is Kind.RECOVERY:
+            cell = cell_of(cells, event.workflow_id, event.node_id or WHOLE, event.started_at_ns)
+            cell.add_recovery(event.strategy, event.success, event.duration_ns)
+
+
+def _fold_step_end(cells: Cells, event: StepEnd) -> None:
+    cell = cell_of(cells, event.workflow_id, event.node_id or "-", event.started_at_ns)
+    if event.revises is not None:
+        cell.add_heal(event.revises)
+        return
+    cell.action_type = event.action_type or cell.action_type
+    if event.start == NO_START:
+        cell.started += 1
+    status = min(max(event.status, 0), 5)
+    cell.add_end(status, event.duration_ns, first_pass=status == SUCCESS)
+    if status in _WITH_ERROR:
+        cell.add_error(event.error_type, event.error_message, event.started_at_ns)
+
+
+def _fold_execution_end(cells: Cells, event: ExecutionEnd) -> None:
+    cell = cell_of(cells, event.workflow_id, WHOLE, event.started_at_ns)
+    if event.start == NO_START:
+        cell.started += 1
+    status = min(max(event.status, 0), 5)
+    cell.add_end(status, event.duration_ns, first_pass=event.steps_recovered == 0)
+    if status in _WITH_ERROR:
+        cell.add_error(event.error_type, event.error_message, event.started_at_ns)

@@ -1,0 +1,195 @@
+"""A stretch of records turned into rows: pure, and the same however the journal is cut into stretches.
+
+An ending carries everything about what ended, and where it began. So a beginning whose ending is in the same stretch
+costs no row of its own; one that began in an earlier stretch becomes a late row.
+"""
+
+from typing import Any
+
+import msgspec
+
+from analytics_sdk.events import (
+    CANCELLED,
+    NO_START,
+    STATUSES,
+    ExecutionEnd,
+    ExecutionStart,
+    Kind,
+    Recovery,
+    Sample,
+    StepEnd,
+    StepStart,
+)
+from analytics_sdk.sinks.base import Batch, JournalIdentity, Row
+
+_RECORDABLE = range(CANCELLED + 1)
+Decoded = list[tuple[int, Kind, Any]]
+
+
+def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int) -> Batch:
+    """The rows of the events between two positions."""
+    executions: dict[int, Row] = {}
+    steps: dict[int, Row] = {}
+    late_executions: dict[int, Row] = {}
+    late_steps: dict[int, Row] = {}
+    batch = Batch(journal, old, new)
+    for position, kind, event in decoded:
+        if kind is Kind.STEP_END:
+            key = position if event.start == NO_START else event.start
+            place = steps if key >= old else late_steps
+            place[key] = _step_row(key, position, event, place.get(key))
+        elif kind is Kind.STEP_START:
+            steps[position] = _running_step_row(position, event)
+        elif kind is Kind.EXECUTION_END:
+            key = position if event.start == NO_START else event.start
+            place = executions if key >= old else late_executions
+            place[key] = _execution_row(key, position, event)
+        elif kind is Kind.EXECUTION_START:
+            executions[position] = _running_execution_row(position, event)
+        elif kind is Kind.RECOVERY:
+            batch.recoveries.append(_recovery_row(position, event))
+        elif kind is Kind.SAMPLE:
+            batch.samples.append(_sample_row(position, event))
+    batch.new_executions = list(executions.values())
+    batch.new_steps = list(steps.values())
+    batch.late_executions = list(late_executions.values())
+    batch.late_steps = list(late_steps.values())
+    return batch
+
+
+def status_word(index: int) -> str:
+    """The word of a recorded status; what no writer of ours writes counts as failed."""
+    return STATUSES[index] if index in _RECORDABLE else "failed"
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _node_id(node_id: str) -> str:
+    return node_id or "-"  # because the empty id stands for whole executions in rollups
+
+
+def _running_execution_row(position: int, event: ExecutionStart) -> Row:
+    return (
+        position,
+        event.execution_id,
+        event.workflow_id,
+        "running",
+        event.started_at_ns,
+        None,
+        None,
+        event.total_steps,
+        0,
+        0,
+        0,
+        None,
+        None,
+        event.parent_execution_id,
+        event.parent_step_no,
+        _json(event.tags),
+        None,
+    )
+
+
+def _execution_row(key: int, position: int, event: ExecutionEnd) -> Row:
+    return (
+        key,
+        event.execution_id,
+        event.workflow_id,
+        status_word(event.status),
+        event.started_at_ns,
+        event.started_at_ns + event.duration_ns,
+        event.duration_ns,
+        event.total_steps,
+        event.steps_completed,
+        event.steps_failed,
+        event.steps_recovered,
+        event.error_type,
+        event.error_message,
+        event.parent_execution_id,
+        event.parent_step_no,
+        _json(event.tags),
+        position,
+    )
+
+
+def _running_step_row(position: int, event: StepStart) -> Row:
+    return (
+        position,
+        event.execution_id,
+        event.workflow_id,
+        event.step_no,
+        event.parent_step_no,
+        _node_id(event.node_id),
+        event.action_type,
+        "running",
+        event.started_at_ns,
+        None,
+        None,
+        None,
+        None,
+        _json(event.tags),
+        None,
+        None,
+        None,
+    )
+
+
+def _step_row(key: int, position: int, event: StepEnd, earlier: Row | None) -> Row:
+    """The row of an ending, or of a healing that revises one: then the ending's own position is kept."""
+    end_seq: object = position
+    first_status = heal_seq = None
+    if event.revises is not None:
+        end_seq = earlier[14] if earlier is not None else None
+        first_status, heal_seq = status_word(event.revises), position
+    return (
+        key,
+        event.execution_id,
+        event.workflow_id,
+        event.step_no,
+        event.parent_step_no,
+        _node_id(event.node_id),
+        event.action_type,
+        status_word(event.status),
+        event.started_at_ns,
+        event.started_at_ns + event.duration_ns,
+        event.duration_ns,
+        event.error_type,
+        event.error_message,
+        _json(event.tags),
+        end_seq,
+        first_status,
+        heal_seq,
+    )
+
+
+def _recovery_row(position: int, event: Recovery) -> Row:
+    return (
+        position,
+        event.execution_id,
+        event.workflow_id,
+        event.step_no,
+        event.node_id,
+        event.strategy,
+        event.success,
+        event.started_at_ns,
+        event.duration_ns,
+        event.error_message,
+        _json(event.tags),
+    )
+
+
+def _sample_row(position: int, event: Sample) -> Row:
+    return (
+        position,
+        event.at_ns,
+        event.cpu_percent,
+        event.rss_bytes,
+        event.read_bytes,
+        event.written_bytes,
+        event.host_cpu_percent,
+        event.host_memory_used_bytes,
+        event.host_memory_total_bytes,
+        None if event.gpus is None else msgspec.json.encode([msgspec.structs.asdict(gpu) for gpu in event.gpus]).decode(),
+    )
