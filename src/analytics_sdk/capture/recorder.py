@@ -256,7 +256,7 @@ class Recorder:
 
     def _append_step_end(self, step: Step, revises: int | None = None) -> None:
         execution = step.execution
-        self.append(
+        position = self.append(
             _STEP_END,
             (
                 step.start,
@@ -275,6 +275,8 @@ class Recorder:
                 revises,
             ),
         )
+        if step.start == NO_START:
+            step.start = position  # because its row has the key of its ending, and a healing must find that row
 
     @staticmethod
     def _remember_failure(step: Step) -> None:

@@ -1,15 +1,17 @@
 """Numbers out of cells and rows. Pure: no SQL here, so every store gets the same arithmetic."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from analytics_sdk.events import FAILED, RUNNING, STATUSES, TIMEOUT
 from analytics_sdk.histogram import percentile_ns
 from analytics_sdk.query.reader import ExecutionFact, RecoveryFact, Snapshot, Source, StepFact, Workflows
 from analytics_sdk.query.window import Plan
-from analytics_sdk.rollup import OTHER, WHOLE, Cell, ErrorCount, StrategyCount, counted
+from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted
 
 _INDEX = {word: index for index, word in enumerate(STATUSES)}
 _Z95 = 1.959963984540054
@@ -199,46 +201,23 @@ def durations_of(cell: Cell) -> Durations:
 
 
 def errors_of(nodes: Iterable[tuple[str, Cell]]) -> dict[str, ErrorCount]:
-    """Errors by fingerprint, of steps and of whole executions.
+    """Errors by fingerprint, of steps and of whole executions, given as (node_id or WHOLE, cell).
 
     Most executions fail because of a step that already counted the same error, so an execution's error counts only
     where no step of the same window has its fingerprint: one that the loop itself raised.
     """
-    of_steps, of_wholes = Cell(), Cell()
+    of_steps: dict[str, ErrorCount] = {}
+    of_wholes: dict[str, ErrorCount] = {}
     for node_id, cell in nodes:
-        (of_wholes if node_id == WHOLE else of_steps).add(Cell(errors=cell.errors))
-    for key, error in of_wholes.errors.items():
-        if key not in of_steps.errors:
-            of_steps.errors[key] = error
-    return of_steps.errors
+        errors = of_wholes if node_id == WHOLE else of_steps
+        for key, error in cell.errors.items():
+            if key in errors:
+                errors[key].add(error)
+            else:
+                errors[key] = replace(error)
+    return of_wholes | of_steps
 
 
 def strategies_of(cells: Iterable[Cell]) -> dict[str, StrategyCount]:
     """Recovery attempts by strategy."""
     return merge(Cell(strategies=cell.strategies) for cell in cells).strategies
-
-
-def by_workflow(cells: Mapping[Key, Mapping[str, Cell]]) -> dict[str, dict[str, Cell]]:
-    """Cells without their places: workflow -> node or WHOLE -> cell."""
-    merged: dict[str, dict[str, Cell]] = {}
-    for (workflow_id, _), nodes in cells.items():
-        known = merged.setdefault(workflow_id, {})
-        for node_id, cell in nodes.items():
-            known.setdefault(node_id, Cell()).add(cell)
-    return merged
-
-
-__all__ = [
-    "OTHER",
-    "Durations",
-    "Gathered",
-    "Outcome",
-    "by_workflow",
-    "durations_of",
-    "errors_of",
-    "gather",
-    "merge",
-    "outcome_of",
-    "strategies_of",
-    "wilson_interval",
-]

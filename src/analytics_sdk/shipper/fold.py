@@ -2,7 +2,7 @@
 
 from analytics_sdk.events import FAILED, NO_START, SUCCESS, TIMEOUT, ExecutionEnd, Kind, StepEnd
 from analytics_sdk.rollup import WHOLE, Cells, cell_of
-from analytics_sdk.shipper.merge import Decoded
+from analytics_sdk.shipper.merge import Decoded, recorded_status
 
 _WITH_ERROR = (FAILED, TIMEOUT)
 
@@ -33,7 +33,7 @@ def _fold_step_end(cells: Cells, event: StepEnd) -> None:
     cell.action_type = event.action_type or cell.action_type
     if event.start == NO_START:
         cell.started += 1
-    status = min(max(event.status, 0), 5)
+    status = recorded_status(event.status)
     cell.add_end(status, event.duration_ns, first_pass=status == SUCCESS)
     if status in _WITH_ERROR:
         cell.add_error(event.error_type, event.error_message, event.started_at_ns)
@@ -43,7 +43,7 @@ def _fold_execution_end(cells: Cells, event: ExecutionEnd) -> None:
     cell = cell_of(cells, event.workflow_id, WHOLE, event.started_at_ns)
     if event.start == NO_START:
         cell.started += 1
-    status = min(max(event.status, 0), 5)
+    status = recorded_status(event.status)
     cell.add_end(status, event.duration_ns, first_pass=event.steps_recovered == 0)
     if status in _WITH_ERROR:
         cell.add_error(event.error_type, event.error_message, event.started_at_ns)

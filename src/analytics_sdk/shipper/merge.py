@@ -10,6 +10,7 @@ import msgspec
 
 from analytics_sdk.events import (
     CANCELLED,
+    FAILED,
     NO_START,
     STATUSES,
     ExecutionEnd,
@@ -57,9 +58,14 @@ def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int) -> Bat
     return batch
 
 
+def recorded_status(index: int) -> int:
+    """The index of a recorded status; what no writer of ours writes counts as failed."""
+    return index if index in _RECORDABLE else FAILED
+
+
 def status_word(index: int) -> str:
-    """The word of a recorded status; what no writer of ours writes counts as failed."""
-    return STATUSES[index] if index in _RECORDABLE else "failed"
+    """The word of a recorded status."""
+    return STATUSES[recorded_status(index)]
 
 
 def _json(value: object) -> str | None:

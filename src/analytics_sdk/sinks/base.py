@@ -97,7 +97,10 @@ SAMPLE_COLUMNS = (
     "gpus",
 )
 LOSS_COLUMNS = ("kind", "reason", "n", "first_at_ns", "last_at_ns")
-"""`n` is the journal's running total for (kind, reason): writing it again replaces, never adds."""
+"""`n` is the journal's running total for (kind, reason), and replaces what is stored; but what delivery itself finds
+out, the reasons in ADDED_REASONS, is what this batch adds."""
+
+ADDED_REASONS = frozenset({"damaged", "rejected"})
 
 Row = tuple[object, ...]
 

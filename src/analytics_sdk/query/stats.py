@@ -1,0 +1,281 @@
+"""The dict of statistics: every key always there, seconds and percents, nan and 0 where nothing is known.
+
+Instants are aware datetimes of the local zone. Beside the keys of the guide it names the window that was used,
+counts by status, what still runs, and what is known to be missing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import nan
+
+from analytics_sdk.histogram import RELATIVE_ERROR
+from analytics_sdk.query.aggregates import (
+    Durations,
+    Outcome,
+    durations_of,
+    errors_of,
+    merge,
+    outcome_of,
+    strategies_of,
+    wilson_interval,
+)
+from analytics_sdk.query.exact import Group, read_exact
+from analytics_sdk.query.reader import Loss, Snapshot
+from analytics_sdk.query.results import ExecutionRow, SampleRow, Stats
+from analytics_sdk.query.window import Span, to_datetime
+from analytics_sdk.rollup import WHOLE, Cell
+
+_NS = 1_000_000_000
+
+WorkflowCells = Mapping[str, Mapping[str, Cell]]
+"""workflow_id -> node_id or WHOLE -> cell."""
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
+
+
+def _seconds(value_ns: float | None) -> float:
+    return nan if value_ns is None else value_ns / _NS
+
+
+def describe(snapshot: Snapshot, span: Span, cells: WorkflowCells, *, exact: bool) -> Stats:
+    """What cells say about success, time, steps, errors and recoveries."""
+    wholes = {(workflow_id, WHOLE): nodes[WHOLE] for workflow_id, nodes in cells.items() if WHOLE in nodes}
+    steps = {
+        (workflow_id, node_id): cell
+        for workflow_id, nodes in cells.items()
+        for node_id, cell in nodes.items()
+        if node_id != WHOLE and cell.started + sum(cell.ended)
+    }
+    groups: list[Group] = [wholes, *({key: cell} for key, cell in steps.items())]
+    if exact:
+        (durations, is_exact), *step_durations = read_exact(snapshot, span, groups)
+    else:
+        (durations, is_exact), *step_durations = [(durations_of(merge(group.values())), False) for group in groups]
+    outcome = outcome_of(merge(wholes.values()))
+    all_nodes = [(node_id, cell) for nodes in cells.values() for node_id, cell in nodes.items()]
+    return {
+        "success_rate": _success_rate(outcome),
+        "status_counts": outcome.counts,
+        "performance": {**_performance(durations), "relative_error": 0.0 if is_exact else RELATIVE_ERROR},
+        "steps": sorted(
+            (
+                _step(key, cell, durations)
+                for (key, cell), (durations, _) in zip(steps.items(), step_durations, strict=True)
+            ),
+            key=lambda step: (step["workflow_id"], step["node_id"]),
+        ),
+        "errors": _errors(all_nodes),
+        "recovery": _recovery([cell for _, cell in all_nodes]),
+    }
+
+
+def _success_rate(outcome: Outcome) -> dict[str, object]:
+    interval = wilson_interval(outcome.succeeded, outcome.n) or (nan, nan)
+    return {
+        "success_rate": _number(outcome.success_rate),
+        "first_pass_rate": _number(outcome.first_pass_rate),
+        "n": outcome.n,
+        "succeeded": outcome.succeeded,
+        "failed": outcome.failed,
+        "ci_low": interval[0],
+        "ci_high": interval[1],
+    }
+
+
+def _performance(durations: Durations) -> dict[str, object]:
+    return {
+        "n": durations.n,
+        "avg_duration": _seconds(durations.avg_ns),
+        "min_duration": _seconds(durations.min_ns),
+        "max_duration": _seconds(durations.max_ns),
+        "p50_duration": _seconds(durations.p50_ns),
+        "p95_duration": _seconds(durations.p95_ns),
+        "p99_duration": _seconds(durations.p99_ns),
+    }
+
+
+def _step(key: tuple[str, str], cell: Cell, durations: Durations) -> dict[str, object]:
+    outcome = outcome_of(cell)
+    return {
+        "workflow_id": key[0],
+        "node_id": key[1],
+        "action_type": cell.action_type,
+        "n": outcome.n,
+        "success_rate": _number(outcome.success_rate),
+        "first_pass_rate": _number(outcome.first_pass_rate),
+        "recovered": outcome.counts["recovered"],
+        "failed": outcome.failed,
+        "status_counts": outcome.counts,
+        "avg_duration": _seconds(durations.avg_ns),
+        "p50_duration": _seconds(durations.p50_ns),
+        "p95_duration": _seconds(durations.p95_ns),
+        "p99_duration": _seconds(durations.p99_ns),
+        "total_duration": cell.sum_ns / _NS,
+    }
+
+
+def _errors(nodes: Iterable[tuple[str, Cell]]) -> list[dict[str, object]]:
+    """Most frequent first; what a cell had no room for stands under the fingerprint `__other__`."""
+    found = sorted(errors_of(nodes).items(), key=lambda item: (-item[1].n, item[0]))
+    return [
+        {
+            "fingerprint": key,
+            "error_type": error.error_type,
+            "message": error.message,
+            "n": error.n,
+            "first_seen": to_datetime(error.first_seen_ns),
+            "last_seen": to_datetime(error.last_seen_ns),
+        }
+        for key, error in found
+    ]
+
+
+def _recovery(cells: Iterable[Cell]) -> dict[str, object]:
+    strategies = sorted(strategies_of(cells).items(), key=lambda item: (-item[1].attempts, item[0]))
+    attempts = sum(count.attempts for _, count in strategies)
+    succeeded = sum(count.succeeded for _, count in strategies)
+    return {
+        "attempts": attempts,
+        "succeeded": succeeded,
+        "success_rate": 100.0 * succeeded / attempts if attempts else nan,
+        "total_duration": sum(count.total_duration_ns for _, count in strategies) / _NS,
+        "strategies": [
+            {
+                "strategy": strategy,
+                "attempts": count.attempts,
+                "succeeded": count.succeeded,
+                "success_rate": 100.0 * count.succeeded / count.attempts,
+                "avg_duration": count.total_duration_ns / count.attempts / _NS,
+            }
+            for strategy, count in strategies
+        ],
+    }
+
+
+def describe_workflows(cells: WorkflowCells) -> list[dict[str, object]]:
+    """One line for each workflow that has executions, by its id."""
+    lines = []
+    for workflow_id, nodes in sorted(cells.items()):
+        whole = nodes.get(WHOLE)
+        if whole is None or not whole.started + sum(whole.ended):
+            continue
+        outcome, durations = outcome_of(whole), durations_of(whole)
+        lines.append(
+            {
+                "workflow_id": workflow_id,
+                "n": outcome.n,
+                "success_rate": _number(outcome.success_rate),
+                "first_pass_rate": _number(outcome.first_pass_rate),
+                "avg_duration": _seconds(durations.avg_ns),
+                "p95_duration": _seconds(durations.p95_ns),
+                "status_counts": outcome.counts,
+            }
+        )
+    return lines
+
+
+def describe_running(rows: Sequence[ExecutionRow], now_ns: int) -> list[dict[str, object]]:
+    """What started in the window and has not ended, newest first."""
+    return [
+        {
+            "execution_id": row.execution_id,
+            "workflow_id": row.workflow_id,
+            "started_at": to_datetime(row.started_at_ns),
+            "elapsed_seconds": max(0, now_ns - row.started_at_ns) / _NS,
+            "total_steps": row.total_steps,
+            "host": row.host,
+            "pid": row.pid,
+        }
+        for row in rows
+    ]
+
+
+def describe_losses(losses: Sequence[Loss]) -> list[dict[str, object]]:
+    """What is known to be missing."""
+    return [
+        {
+            "kind": loss.kind,
+            "reason": loss.reason,
+            "n": loss.n,
+            "first_at": to_datetime(loss.first_at_ns),
+            "last_at": to_datetime(loss.last_at_ns),
+        }
+        for loss in losses
+    ]
+
+
+class _Seen:
+    """Number, sum and maximum of the values of one measurement that are known."""
+
+    __slots__ = ("highest", "n", "total")
+
+    def __init__(self) -> None:
+        self.n, self.total, self.highest = 0, 0.0, nan
+
+    def add(self, value: object) -> None:
+        if isinstance(value, int | float):
+            self.n, self.total = self.n + 1, self.total + value
+            self.highest = value if self.highest != self.highest else max(self.highest, value)
+
+    @property
+    def average(self) -> float:
+        return self.total / self.n if self.n else nan
+
+
+def describe_resources(samples: Iterable[SampleRow]) -> dict[str, object]:
+    """Averages and peaks of resource samples. CPU is percent of one core; `host_cpu` percent of all cores."""
+    n = 0
+    seen = {name: _Seen() for name in ("cpu_percent", "rss_bytes", "host_cpu_percent", "host_memory_used_bytes")}
+    memory = _Seen()
+    gpus: dict[tuple[str, int], dict[str, object]] = {}
+    for sample in samples:
+        n += 1
+        for name, values in seen.items():
+            values.add(getattr(sample, name))
+        memory.add(sample.host_memory_total_bytes)
+        for gpu in sample.gpus:
+            _add_gpu(gpus, sample.host, gpu)
+    return {
+        "samples": n,
+        "cpu_percent_avg": seen["cpu_percent"].average,
+        "cpu_percent_max": seen["cpu_percent"].highest,
+        "rss_bytes_avg": seen["rss_bytes"].average,
+        "rss_bytes_max": seen["rss_bytes"].highest,
+        "host_cpu_percent_avg": seen["host_cpu_percent"].average,
+        "host_cpu_percent_max": seen["host_cpu_percent"].highest,
+        "host_memory_used_bytes_max": seen["host_memory_used_bytes"].highest,
+        "host_memory_total_bytes": memory.highest,
+        "gpus": [_describe_gpu(gpu) for _, gpu in sorted(gpus.items())],
+    }
+
+
+_GPU_PEAKS = ("memory_used_bytes", "temperature_celsius", "power_watts", "process_memory_bytes")
+
+
+def _add_gpu(gpus: dict[tuple[str, int], dict[str, object]], host: str, sample: Mapping[str, object]) -> None:
+    index = sample.get("index")
+    if not isinstance(index, int):
+        return
+    gpu = gpus.get((host, index))
+    if gpu is None:
+        names = ("utilization_percent", "memory_total_bytes", *_GPU_PEAKS)
+        gpu = gpus[host, index] = {"host": host, "index": index, **{name: _Seen() for name in names}}
+    gpu["name"] = sample.get("name")
+    for name, values in gpu.items():
+        if isinstance(values, _Seen):
+            values.add(sample.get(name))
+
+
+def _describe_gpu(gpu: Mapping[str, object]) -> dict[str, object]:
+    seen = {name: values for name, values in gpu.items() if isinstance(values, _Seen)}
+    return {
+        "host": gpu["host"],
+        "index": gpu["index"],
+        "name": gpu["name"],
+        "samples": max(values.n for values in seen.values()),
+        "utilization_percent_avg": seen["utilization_percent"].average,
+        "utilization_percent_max": seen["utilization_percent"].highest,
+        "memory_total_bytes": seen["memory_total_bytes"].highest,
+        **{f"{name}_max": seen[name].highest for name in _GPU_PEAKS},
+    }

@@ -1,0 +1,243 @@
+"""One journal into one sink: read, turn into rows, write, move on; rollups follow behind a position of their own."""
+
+import base64
+import os
+import random
+import time
+from pathlib import Path
+
+import msgspec
+
+from analytics_sdk.clock import SYSTEM_CLOCK, Clock
+from analytics_sdk.errors import Fenced, RejectedRecord, SinkError, SinkMisconfigured
+from analytics_sdk.events import Kind
+from analytics_sdk.guard import logger, trouble
+from analytics_sdk.journal.owner import Loss
+from analytics_sdk.journal.reader import JournalReader, Stretch
+from analytics_sdk.rollup import Cells
+from analytics_sdk.shipper.decoding import decode
+from analytics_sdk.shipper.fold import fold
+from analytics_sdk.shipper.merge import merge
+from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions, RollupSink, Row, Sink
+
+FOLD_EVERY_SECONDS = 30.0
+FOLD_EVERY_RECORDS = 50_000
+MISCONFIGURED_RETRY_SECONDS = 60.0
+REJECTED_LIMIT_BYTES = 16 << 20
+
+
+class Backoff:
+    """When to try again: full jitter between 0.1 and 30 s, without a limit in time."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+
+    def failed(self, error: Exception) -> None:
+        """Put the next try off."""
+        self._failures += 1
+        longest = min(30.0, 0.1 * 2 ** min(self._failures, 12))
+        wait = MISCONFIGURED_RETRY_SECONDS if isinstance(error, SinkMisconfigured) else random.uniform(0.1, longest)
+        self._until = time.monotonic() + wait
+
+    def worked(self) -> None:
+        """Forget the failures."""
+        self._failures, self._until = 0, 0.0
+
+    def must_wait(self) -> bool:
+        """Whether it is too early to try again."""
+        return time.monotonic() < self._until
+
+    def hurry(self) -> None:
+        """Let the next try come now: somebody waits for it."""
+        self._until = 0.0
+
+
+class Delivery:
+    """How far one sink has come with one journal. Used by one thread at a time."""
+
+    def __init__(self, reader: JournalReader, sink: Sink, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.reader = reader
+        self.sink = sink
+        self.clock = clock
+        identity = reader.identity
+        self.journal = JournalIdentity(
+            identity.journal_id,
+            identity.host,
+            identity.pid,
+            identity.started_at_ns,
+            identity.machine_id,
+            identity.boot_id,
+        )
+        self.positions: Positions | None = None
+        self._cells: Cells = {}
+        self._folded_to = 0
+        self._unfolded = 0
+        self._fold_due = 0.0
+        self._losses: list[Loss] = []
+
+    @property
+    def done_to(self) -> int:
+        """Everything before this position is in the sink, rollups included: its segments may go."""
+        return 0 if self.positions is None else min(self.positions.rows, self.positions.rollups)
+
+    def advance(self, *, final: bool) -> int:
+        """Deliver one stretch; how many records it held. 0 means there is nothing to deliver now.
+
+        `final`: nobody writes to the journal any more.
+
+        Raises:
+            SinkError: what the sink said; the position is read again before the next try.
+        """
+        try:
+            return self._advance(final)
+        except Fenced:
+            logger.debug("journal %s: another shipper was faster", self.journal.journal_id)
+            self.positions = None
+            return 0
+        except SinkError:
+            self.positions = None  # because the outcome is unknown
+            raise
+
+    def _advance(self, final: bool) -> int:
+        positions = self._known_positions()
+        if positions.settled:
+            return 0
+        losses = self.reader.losses()
+        stretch = self.reader.read(positions.rows, final=final)
+        if stretch.new == stretch.old and losses == self._losses:
+            return 0
+        self._write(stretch, losses)
+        self._losses = losses
+        if self._unfolded >= FOLD_EVERY_RECORDS or time.monotonic() >= self._fold_due:
+            self.fold()
+        return len(stretch.records)
+
+    def _known_positions(self) -> Positions:
+        """The sink's positions, with the cells behind the rollups' position read again where they are not at hand."""
+        if self.positions is None:
+            self.positions = self.sink.position(self.journal)
+            self._cells, self._unfolded = {}, 0
+            self._folded_to = self.positions.rollups
+            self._fold_due = time.monotonic() + FOLD_EVERY_SECONDS
+            if not isinstance(self.sink, RollupSink):
+                self._folded_to = self.positions.rows
+        while self._folded_to < self.positions.rows:
+            stretch = self.reader.read(self._folded_to, final=True)
+            if stretch.new == self._folded_to:
+                self._folded_to = self.positions.rows
+                break
+            records = [record for record in stretch.records if record.position < self.positions.rows]
+            fold(self._cells, decode(records)[0])
+            self._unfolded += len(records)
+            self._folded_to = min(stretch.new, self.positions.rows)
+        return self.positions
+
+    def _write(self, stretch: Stretch, losses: list[Loss]) -> None:
+        """Write a stretch; where the sink refuses it, narrow down to the record that it refuses and set that aside."""
+        decoded, broken = decode(stretch.records)
+        batch = merge(self.journal, decoded, stretch.old, stretch.new)
+        now = self.clock.time_ns()
+        batch.losses = [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in losses]
+        batch.losses += _added([(kind, "damaged") for _, kind in broken] + [(0, "damaged")] * stretch.damaged, now)
+        try:
+            self.sink.write(batch)
+        except RejectedRecord as problem:
+            if len(stretch.records) <= 1:
+                self._set_aside(stretch, losses, problem)
+                return
+            middle = len(stretch.records) // 2
+            cut = stretch.records[middle].position
+            self._write(Stretch(stretch.old, cut, stretch.records[:middle], stretch.damaged), losses)
+            self._write(Stretch(cut, stretch.new, stretch.records[middle:]), losses)
+            return
+        self._moved(stretch)
+        fold(self._cells, decoded)
+
+    def _moved(self, stretch: Stretch) -> None:
+        assert self.positions is not None
+        rollups = self.positions.rollups if isinstance(self.sink, RollupSink) else stretch.new
+        self.positions = Positions(stretch.new, rollups)
+        self._folded_to = stretch.new
+        self._unfolded += len(stretch.records)
+
+    def _set_aside(self, stretch: Stretch, losses: list[Loss], problem: RejectedRecord) -> None:
+        """Keep a refused record in a file beside the journal, and count it as lost in the sink."""
+        trouble("rejected", "the sink refused a record, it is set aside: %s", problem)
+        path = self.reader.folder / f"{self.journal.journal_id}.rejected"
+        for record in stretch.records:
+            line = {
+                "position": record.position,
+                "kind": record.kind,
+                "payload": base64.b64encode(record.payload).decode(),
+                "reason": str(problem),
+            }
+            _append_line(path, msgspec.json.encode(line))
+        batch = Batch(self.journal, stretch.old, stretch.new)
+        batch.losses = _added([(record.kind, "rejected") for record in stretch.records], self.clock.time_ns())
+        batch.losses += [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in losses]
+        self.sink.write(batch)
+        self._moved(stretch)
+
+    def fold(self) -> None:
+        """Write the cells behind the rollups' position.
+
+        Raises:
+            SinkError: as `advance`.
+        """
+        positions = self.positions
+        if positions is None or not isinstance(self.sink, RollupSink) or positions.rollups >= positions.rows:
+            return
+        try:
+            self.sink.fold(self.journal, self._cells, positions.rollups, positions.rows)
+        except SinkError:
+            self.positions = None  # because another shipper was faster, or the outcome is unknown
+            raise
+        self.positions = Positions(positions.rows, positions.rows)
+        self._cells, self._unfolded = {}, 0
+        self._fold_due = time.monotonic() + FOLD_EVERY_SECONDS
+
+    def settle(self) -> None:
+        """Judge what still runs in a journal whose owner is dead and of which everything has been delivered.
+
+        Raises:
+            SinkError: as `advance`.
+        """
+        positions = self._known_positions()
+        if positions.settled:
+            return
+        self.fold()
+        if self.positions is None:
+            return
+        at = self.positions.rows
+        verdict = "cancelled" if self.reader.ended_cleanly() else "crashed"
+        try:
+            self.sink.write(Batch(self.journal, at, at, settle_as=verdict))
+        except SinkError:
+            self.positions = None
+            raise
+        self.positions = Positions(at, at, settled=True)
+
+
+def _added(found: list[tuple[int, str]], now_ns: int) -> list[Row]:
+    """Loss rows for records of these kinds; kind 0 is unknown."""
+    counts: dict[tuple[str, str], int] = {}
+    for number, reason in found:
+        kind = Kind(number).name.lower() if number in Kind._value2member_map_ else "unknown"
+        counts[kind, reason] = counts.get((kind, reason), 0) + 1
+    return [(kind, reason, n, now_ns, now_ns) for (kind, reason), n in counts.items()]
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        trouble("set-aside", "a refused record cannot be set aside: %s", problem)
+        return
+    try:
+        if os.fstat(fd).st_size < REJECTED_LIMIT_BYTES:
+            os.write(fd, line + b"\n")
+    except OSError as problem:
+        trouble("set-aside", "a refused record cannot be set aside: %s", problem)
+    finally:
+        os.close(fd)
