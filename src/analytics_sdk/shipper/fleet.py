@@ -1,0 +1,159 @@
+"""The sinks of one shipper and the deliveries into them: opened late, backed off from when they fail."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from analytics_sdk.clock import Clock
+from analytics_sdk.errors import SinkError, SinkMisconfigured
+from analytics_sdk.guard import trouble
+from analytics_sdk.journal.reader import JournalReader
+from analytics_sdk.shipper.delivery import Backoff, Delivery
+from analytics_sdk.sinks.base import Sink
+
+SinkMaker = Callable[[], Sink]
+
+
+class _Berth:
+    """One sink, with what is known of it. `sink` is None until it is open."""
+
+    def __init__(self, make: SinkMaker) -> None:
+        self.make = make
+        self.sink: Sink | None = None
+        self.backoff = Backoff()
+        self.problem: str | None = None
+        self.stopped = False
+        """Somebody must act before anything is delivered here again."""
+
+
+class Fleet:
+    """All sinks that a journal goes to; each has its own position, and one that is down holds up no other."""
+
+    def __init__(self, makers: Sequence[SinkMaker], clock: Clock) -> None:
+        self.clock = clock
+        self._berths = [_Berth(make) for make in makers]
+        self._deliveries: dict[tuple[str, int], Delivery] = {}
+        self.delivered_records = 0
+
+    def deliver(self, reader: JournalReader, *, final: bool, budget_seconds: float = 5.0) -> bool:
+        """Deliver what a journal holds into every sink that takes it; whether all of them have all of it."""
+        complete = True
+        until = time.monotonic() + budget_seconds
+        for i, berth in enumerate(self._berths):
+            if berth.backoff.must_wait():
+                complete = False
+                continue
+            try:
+                delivery = self._delivery(reader, i)
+                while (n := delivery.advance(final=final)) > 0:
+                    self.delivered_records += n
+                    if time.monotonic() > until:
+                        complete = False
+                        break
+                    time.sleep(0.00005)  # because the host's threads shall not wait for a whole batch
+                self._worked(berth)
+            except Exception as problem:  # because whatever a sink raises must not end delivery to the others
+                complete = False
+                self._failed(berth, problem)
+        return complete
+
+    def settle(self, reader: JournalReader) -> bool:
+        """Judge what still runs in a dead owner's journal; whether every sink has done so."""
+        settled = True
+        for i, berth in enumerate(self._berths):
+            if berth.backoff.must_wait():
+                settled = False
+                continue
+            try:
+                delivery = self._delivery(reader, i)
+                delivery.settle()
+                settled = settled and delivery.positions is not None and delivery.positions.settled
+            except Exception as problem:  # because whatever a sink raises must not end delivery to the others
+                settled = False
+                self._failed(berth, problem)
+        return settled
+
+    def done_to(self, journal_id: str) -> int:
+        """The position before which every sink has everything, rollups included."""
+        return min((self._known(journal_id, i, "done_to") for i in range(len(self._berths))), default=0)
+
+    def rows_to(self, journal_id: str) -> int:
+        """The position before which every sink has all rows."""
+        return min((self._known(journal_id, i, "rows") for i in range(len(self._berths))), default=0)
+
+    def _known(self, journal_id: str, i: int, what: str) -> int:
+        delivery = self._deliveries.get((journal_id, i))
+        if delivery is None or delivery.positions is None:
+            return 0
+        return delivery.done_to if what == "done_to" else delivery.positions.rows
+
+    def look_up(self, reader: JournalReader) -> int:
+        """Ask every sink how far a journal has come, because somebody else delivers it."""
+        for i, berth in enumerate(self._berths):
+            try:
+                delivery = self._delivery(reader, i)
+                delivery.positions = delivery.sink.position(delivery.journal)
+            except Exception as problem:  # because whatever a sink raises must not end the wait for the others
+                self._failed(berth, problem)
+        return self.rows_to(reader.journal_id)
+
+    def fold(self) -> None:
+        """Write the rollups that are due in every delivery, whatever the time."""
+        for (_, i), delivery in self._deliveries.items():
+            try:
+                delivery.fold()
+            except Exception as problem:  # because whatever a sink raises must not end delivery to the others
+                self._failed(self._berths[i], problem)
+
+    def forget(self, journal_id: str) -> None:
+        """Drop what is known of a journal that is gone."""
+        for key in [key for key in self._deliveries if key[0] == journal_id]:
+            del self._deliveries[key]
+
+    def hurry(self) -> None:
+        """Let sinks that failed be tried again now."""
+        for berth in self._berths:
+            berth.backoff.hurry()
+
+    def problems(self) -> list[str]:
+        """What keeps sinks from taking anything, one line each."""
+        return [berth.problem for berth in self._berths if berth.problem]
+
+    def close(self) -> None:
+        """Close every sink."""
+        self._deliveries.clear()
+        for berth in self._berths:
+            sink, berth.sink = berth.sink, None
+            if sink is not None:
+                try:
+                    sink.close()
+                except Exception as problem:  # because a sink that cannot close must not keep the others open
+                    trouble("close", "closing a sink failed: %s", problem, exc=problem)
+
+    def abandon(self) -> None:
+        """In a forked child: forget the parent's sinks without touching their connections."""
+        self._deliveries = {}
+        self._berths = [_Berth(berth.make) for berth in self._berths]
+
+    def _delivery(self, reader: JournalReader, i: int) -> Delivery:
+        berth = self._berths[i]
+        if berth.sink is None:
+            sink = berth.make()
+            sink.open()
+            berth.sink = sink
+        key = (reader.journal_id, i)
+        delivery = self._deliveries.get(key)
+        if delivery is None:
+            delivery = self._deliveries[key] = Delivery(reader, berth.sink, clock=self.clock)
+        return delivery
+
+    def _worked(self, berth: _Berth) -> None:
+        berth.backoff.worked()
+        berth.problem, berth.stopped = None, False
+
+    def _failed(self, berth: _Berth, problem: Exception) -> None:
+        berth.backoff.failed(problem)
+        berth.problem = str(problem) if isinstance(problem, SinkError) else f"{type(problem).__name__}: {problem}"
+        berth.stopped = isinstance(problem, SinkMisconfigured)
+        kind = "sink-stopped" if berth.stopped else "sink"
+        what = "nothing is delivered until somebody acts" if berth.stopped else "delivery is tried again"
+        trouble(f"{kind}:{id(berth)}", "%s; %s, journaling goes on", berth.problem, what, exc=problem)

@@ -1,0 +1,156 @@
+"""`analytics-sdk ship`: deliver all journals of a folder from a process of its own."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analytics_sdk.clock import SYSTEM_CLOCK, Clock
+from analytics_sdk.errors import JournalError
+from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.writer import new_identity
+from analytics_sdk.shipper.fleet import Fleet, SinkMaker
+from analytics_sdk.shipper.shipper import LOCK_NAME, ship_journal
+
+
+@dataclass(slots=True)
+class Shipment:
+    """What one pass over a folder did."""
+
+    records: int = 0
+    finished: int = 0
+    """Journals of dead owners that were delivered whole, judged and removed."""
+    living: int = 0
+    """Journals whose owner lives: delivered as far as written."""
+    unfinished: int = 0
+    """Journals that a sink did not take whole."""
+    foreign: int = 0
+    """Journals of another machine: left alone unless asked for."""
+    problems: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def ship_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's ship.lock; waits for whoever holds it. Meanwhile the shippers of other processes stand aside.
+
+    Raises:
+        JournalError: the folder cannot be used.
+    """
+    try:
+        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise JournalError(f"{folder} cannot be used: {problem}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def ship_pass(fleet: Fleet, folder: Path, *, adopt_foreign: bool = False, on_progress: Callable[[Shipment], None] | None = None) -> Shipment:
+    """Deliver every journal of the folder once: the dead's wholly, the living's as far as written."""
+    shipment = Shipment()
+    before = fleet.delivered_records
+    here = new_identity()
+    for journal_id in find_journals(folder):
+        reader = JournalReader(folder, journal_id)
+        adoption = reader.adopt(here, adopt_foreign=adopt_foreign)
+        if adoption is not None:
+            try:
+                gone = ship_journal(fleet, reader)
+            finally:
+                adoption.close()
+            shipment.finished += gone
+            shipment.unfinished += not gone
+        elif reader.is_foreign(here):
+            shipment.foreign += 1
+            reader.close()
+        else:
+            complete = fleet.deliver(reader, final=False)
+            reader.release_before(fleet.done_to(journal_id))
+            reader.close()
+            shipment.living += 1
+            shipment.unfinished += not complete
+        shipment.records = fleet.delivered_records - before
+        if on_progress is not None:
+            on_progress(shipment)
+    shipment.problems = fleet.problems()
+    return shipment
+
+
+def ship_once(
+    folder: Path,
+    makers: Sequence[SinkMaker],
+    *,
+    adopt_foreign: bool = False,
+    on_progress: Callable[[Shipment], None] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Shipment:
+    """Wait for our turn, then deliver every journal of a folder once. A folder that is not there holds nothing."""
+    if not folder.is_dir():
+        return Shipment()
+    fleet = Fleet(makers, clock)
+    try:
+        with ship_lock(folder):
+            return ship_pass(fleet, folder, adopt_foreign=adopt_foreign, on_progress=on_progress)
+    finally:
+        fleet.close()
+
+
+def ship_forever(
+    folder: Path,
+    makers: Sequence[SinkMaker],
+    *,
+    interval_seconds: float,
+    should_stop: Callable[[], bool],
+    adopt_foreign: bool = False,
+    on_progress: Callable[[Shipment], None] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> None:
+    """Deliver until told to stop, holding ship.lock, so that the shippers of the hosts stand aside."""
+    fleet = Fleet(makers, clock)
+    try:
+        with ship_lock(folder):
+            while not should_stop():
+                ship_pass(fleet, folder, adopt_foreign=adopt_foreign, on_progress=on_progress)
+                until = time.monotonic() + interval_seconds
+                while time.monotonic() < until and not should_stop():
+                    time.sleep(0.05)
+            fleet.fold()
+    finally:
+        fleet.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """What stands in a folder and has not reached a sink. `journals` counts all of them, the living too."""
+
+    journals: int
+    living: int
+    foreign: int
+    bytes: int
+
+
+def undelivered(folder: Path, position_of: Callable[[str], int]) -> Undelivered:
+    """What has not been delivered yet; `position_of` tells how far the sink has come with a journal. Changes nothing."""
+    living = foreign = total = 0
+    journal_ids = find_journals(folder)
+    here = new_identity()
+    for journal_id in journal_ids:
+        reader = JournalReader(folder, journal_id)
+        try:
+            total += reader.unread_bytes(position_of(journal_id))
+            if reader.is_foreign(here):
+                foreign += 1
+                continue
+            adoption = reader.adopt(here)
+            if adoption is None:
+                living += 1
+            else:
+                adoption.close()
+        finally:
+            reader.close()
+    return Undelivered(len(journal_ids), living, foreign, total)

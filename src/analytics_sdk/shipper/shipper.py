@@ -1,0 +1,242 @@
+"""The background thread that takes this process's journal, and those of the dead, to the sinks.
+
+Order at the end of a process: open executions are ended, the journal is marked clean, the thread is asked to deliver
+what there is within the time allowed, then the sinks are closed. Nothing is lost when the time is not enough: the
+journal stays, and the next process delivers it.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from analytics_sdk.clock import SYSTEM_CLOCK, Clock
+from analytics_sdk.guard import trouble
+from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.writer import JournalWriter, new_identity
+from analytics_sdk.shipper.fleet import Fleet, SinkMaker
+
+ORPHANS_EVERY_SECONDS = 5.0
+LOCK_NAME = "ship.lock"
+
+
+class Shipper:
+    """Delivers in the background. Its methods may be called from any thread; none raises for what a sink does."""
+
+    def __init__(
+        self,
+        folder: Path,
+        makers: Sequence[SinkMaker],
+        writer: JournalWriter,
+        *,
+        interval_seconds: float = 1.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.folder = folder
+        self.writer = writer
+        self.interval_seconds = interval_seconds
+        self.fleet = Fleet(makers, clock)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._turn_done = threading.Condition()
+        self._turning = threading.Lock()
+        self._stopping = False
+        self._reader: JournalReader | None = None
+        self._orphans_due = 0.0
+
+    # ---------------------------------------------------------------- asked by others
+
+    def ensure_started(self) -> None:
+        """Start the thread where it does not run. Where none can be started, journaling goes on without."""
+        if self._pid != os.getpid():
+            self.fleet.abandon()
+            self._forget()
+        if self._thread is not None or self._stopping:
+            return
+        thread = threading.Thread(target=self._run, name="analytics-sdk-shipper", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as problem:  # because there may be no room for a thread, or the interpreter is ending
+            self._thread = None
+            trouble("thread", "no delivery in the background: %s; what is recorded stays in the journal", problem)
+
+    def wake(self) -> None:
+        """Have a turn now. Safe in a signal handler."""
+        self._wake.set()
+
+    def flush(self, timeout: float = 5.0, deadline: float | None = None) -> bool:
+        """Deliver now; True when all that this process had recorded is in every sink.
+
+        Gives up after `timeout` seconds without progress, or at `deadline` (of `time.monotonic`) in any case.
+        """
+        identity = self.writer.identity
+        if self._pid != os.getpid() or identity is None or self.writer.is_empty():
+            return self.writer.problem is None
+        target = self.writer.position
+        self.fleet.hurry()
+        reached, since = -1, time.monotonic()
+        while True:
+            now = self.fleet.rows_to(identity.journal_id)
+            if now >= target:
+                return True
+            if now > reached:
+                reached, since = now, time.monotonic()
+            left = since + timeout - time.monotonic()
+            if deadline is not None:
+                left = min(left, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            self._one_turn(min(left, 0.5))
+
+    def _one_turn(self, longest_seconds: float) -> None:
+        """Wait for a turn of the thread, or take one here where there is no thread."""
+        thread = self._thread
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            self._turn()
+            time.sleep(min(0.01, longest_seconds))  # because a sink that is down must not be asked without pause
+            return
+        with self._turn_done:
+            self._wake.set()
+            self._turn_done.wait(longest_seconds)
+
+    def close(self, timeout: float) -> bool:
+        """Deliver what there is within `timeout` seconds and stop; True when everything was delivered."""
+        deadline = time.monotonic() + timeout
+        done = self.flush(timeout, deadline)
+        self._stopping = True
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.05, deadline - time.monotonic()))
+        if (thread is None or not thread.is_alive()) and self._turning.acquire(blocking=False):
+            try:
+                self.fleet.close()
+                if self._reader is not None:
+                    self._reader.close()
+            finally:
+                self._turning.release()
+        return done
+
+    def remove_own_journal(self) -> None:
+        """After `writer.release()`: judge and remove this process's journal, as if it were a dead owner's."""
+        identity = self.writer.identity
+        if identity is not None:
+            ship_journal(self.fleet, JournalReader(self.folder, identity.journal_id))
+
+    def status(self) -> dict[str, object]:
+        """What `doctor` tells about delivery in this process."""
+        identity = self.writer.identity
+        delivered_to = 0 if identity is None else self.fleet.rows_to(identity.journal_id)
+        return {
+            "running": self._thread is not None and self._thread.is_alive(),
+            "delivered_records": self.fleet.delivered_records,
+            "undelivered_bytes": max(0, self.writer.position - delivered_to) if identity is not None else 0,
+            "problems": self.fleet.problems() + ([self.writer.problem] if self.writer.problem else []),
+        }
+
+    # ---------------------------------------------------------------- the thread
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(self.interval_seconds)
+            self._wake.clear()
+            self._turn()
+
+    def _turn(self) -> None:
+        if not self._turning.acquire(blocking=False):
+            time.sleep(0.001)  # because another thread has a turn, and ours would only do the same
+            return
+        try:
+            self.writer.maintain()
+            if daemon_ships(self.folder):
+                self._watch_daemon()
+            else:
+                self._deliver_own()
+                if time.monotonic() >= self._orphans_due:
+                    self._orphans_due = time.monotonic() + ORPHANS_EVERY_SECONDS
+                    self._deliver_orphans()
+        except Exception as problem:  # because the thread must live as long as the process
+            trouble("turn", "a turn of the shipper failed: %s", problem, exc=problem)
+        finally:
+            self._turning.release()
+            with self._turn_done:
+                self._turn_done.notify_all()
+
+    def _own_reader(self) -> JournalReader | None:
+        identity = self.writer.identity
+        if identity is None:
+            return None
+        if self._reader is None or self._reader.journal_id != identity.journal_id:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = JournalReader(self.folder, identity.journal_id)
+        return self._reader
+
+    def _deliver_own(self) -> None:
+        reader = self._own_reader()
+        if reader is None:
+            return
+        self.fleet.deliver(reader, final=False)
+        reader.release_before(self.fleet.done_to(reader.journal_id))
+
+    def _watch_daemon(self) -> None:
+        reader = self._own_reader()
+        if reader is not None:
+            self.fleet.look_up(reader)
+
+    def _deliver_orphans(self) -> None:
+        own = self.writer.identity.journal_id if self.writer.identity is not None else None
+        here = self.writer.identity or new_identity()
+        for journal_id in find_journals(self.folder):
+            if journal_id == own or self._stopping:
+                continue
+            reader = JournalReader(self.folder, journal_id)
+            adoption = reader.adopt(here)
+            if adoption is None:
+                continue
+            try:
+                ship_journal(self.fleet, reader)
+            finally:
+                adoption.close()
+            if self._wake.is_set():
+                self._orphans_due = 0.0  # because somebody waits for our own journal: the other dead can wait
+                return
+
+
+def ship_journal(fleet: Fleet, reader: JournalReader) -> bool:
+    """Deliver, judge and remove the journal of a dead owner, whose lock the caller holds; whether it is gone."""
+    try:
+        while True:
+            before = fleet.rows_to(reader.journal_id)
+            complete = fleet.deliver(reader, final=True)
+            if complete or fleet.rows_to(reader.journal_id) == before:
+                break
+        if complete and fleet.settle(reader):
+            reader.remove()
+            return True
+        return False
+    finally:
+        reader.close()
+        fleet.forget(reader.journal_id)
+
+
+def daemon_ships(folder: Path) -> bool:
+    """Whether a `ship` process looks after this folder: then we stand aside."""
+    try:
+        fd = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
