@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics_sdk.capture.context import Execution
 from analytics_sdk.capture.live import live_metrics
 from analytics_sdk.capture.recorder import Recorder, active
 from analytics_sdk.capture.tracking import disabled_by_environment
@@ -149,10 +148,9 @@ class AnalyticsSystem:
         """The live metrics of every execution that this process runs now."""
         return [self.live_metrics(execution.execution_id) for execution in self.recorder.live()]
 
-    def live_metrics(self, execution_id: str, ended: Execution | None = None) -> dict[str, Any]:
+    def live_metrics(self, execution_id: str) -> dict[str, Any]:
         """Progress and estimated end of one execution of this process; an unknown id has every key too."""
-        execution = self.recorder.open_executions.get(execution_id) or ended
-        return live_metrics(execution_id, execution, self.recorder)
+        return live_metrics(execution_id, self.recorder.find(execution_id), self.recorder)
 
     @property
     def report_generator(self) -> "ReportGenerator":

@@ -62,6 +62,7 @@ class Execution(Frame):
 
     is_step = False
     status = RUNNING
+    ended_tick_ns = 0
     total_steps: int | None = None
     parent_execution_id: str | None = None
     parent_step_no: int | None = None

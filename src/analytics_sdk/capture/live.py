@@ -26,9 +26,7 @@ def live_metrics(execution_id: str, execution: Execution | None, recorder: Recor
             "estimated_completion": None,
             "estimate_reason": reason,
         }
-    elapsed_ns = recorder.tick_ns() - execution.started_tick_ns
-    if execution.said_duration_ns is not None and execution.ended:
-        elapsed_ns = execution.said_duration_ns
+    elapsed_ns = (execution.ended_tick_ns if execution.ended else recorder.tick_ns()) - execution.started_tick_ns
     completed, failed = execution.said_counts or (execution.steps_completed, execution.steps_failed)
     estimate, reason_or_none = _estimate(execution, elapsed_ns, recorder)
     return {

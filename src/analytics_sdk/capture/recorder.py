@@ -20,6 +20,7 @@ _STEP_START = int(Kind.STEP_START)
 _STEP_END = int(Kind.STEP_END)
 _RECOVERY = int(Kind.RECOVERY)
 
+REMEMBERED_EXECUTIONS = 100
 REMEMBERED_FAILURES = 1000
 """Nodes an execution whose latest failed step is kept for a recovery that may come; beyond, the oldest is forgotten."""
 
@@ -52,6 +53,8 @@ class Recorder:
         self.tick_ns = clock.perf_counter_ns
         self.realtime = realtime
         self.open_executions: dict[str, Execution] = {}
+        self.ended_executions: dict[str, Execution] = {}
+        """The last ones that ended, for whoever still asks for their live metrics."""
         self.open_orphans: dict[int, Step] = {}
         """Open steps outside any execution, by their number."""
         self.next_orphan_no = count(1).__next__
@@ -143,7 +146,11 @@ class Recorder:
             ),
         )
         self.open_executions.pop(execution.execution_id, None)
-        execution.failed_steps.clear()
+        if self.realtime:
+            execution.ended_tick_ns = execution.started_tick_ns + duration_ns
+            self.ended_executions[execution.execution_id] = execution
+            if len(self.ended_executions) > REMEMBERED_EXECUTIONS:
+                self.ended_executions.pop(next(iter(self.ended_executions)), None)
         if self.on_idle is not None and not self.open_executions:
             self.on_idle()
 
@@ -378,6 +385,12 @@ class Recorder:
             step.inherited = True
         self.open_executions = {}
         self.open_orphans = {}
+
+    def find(self, execution_id: object) -> Execution | None:
+        """An execution that runs here, or that ended a short while ago."""
+        if not isinstance(execution_id, str):
+            return None
+        return self.open_executions.get(execution_id) or self.ended_executions.get(execution_id)
 
     def live(self) -> Iterator[Execution]:
         """The executions that run now."""
