@@ -83,16 +83,9 @@ def _count_execution(
     cell = gathered.cell(fact.workflow_id, place_of(fact.started_at_ns), WHOLE)
     gathered.sources.add(fact.source)
     since = source.rollup_position if source else 0
-    status = _INDEX[fact.status]
     if fact.seq >= since:
         cell.started += 1
-    if fact.end_seq is None:
-        if status != RUNNING and not (source and source.settled):
-            cell.add_end(status, fact.duration_ns, first_pass=False)
-    elif fact.end_seq >= since:
-        cell.add_end(status, fact.duration_ns, first_pass=not fact.steps_recovered)
-        if status in (FAILED, TIMEOUT):
-            cell.add_error(fact.error_type, fact.error_message, fact.started_at_ns)
+    _count_end(cell, fact, _INDEX[fact.status], source, first_pass=not fact.steps_recovered)
 
 
 def _count_step(gathered: Gathered, place_of: Callable[[int], int], fact: StepFact, source: Source | None) -> None:
@@ -101,18 +94,27 @@ def _count_step(gathered: Gathered, place_of: Callable[[int], int], fact: StepFa
     gathered.sources.add(fact.source)
     since = source.rollup_position if source else 0
     cell.action_type = fact.action_type or cell.action_type
-    status = _INDEX[fact.first_status or fact.status]
-    if fact.seq >= since:
+    first_status = _INDEX[fact.first_status or fact.status]
+    if fact.heal_seq is not None and fact.heal_seq >= since:
+        cell.add_heal(first_status)
+    # Because a healing whose step's beginning was lost is keyed by itself: the ending that it heals has its own row.
+    if fact.seq >= since and fact.seq != fact.heal_seq:
         cell.started += 1
+    if fact.end_seq is not None or fact.heal_seq is None:
+        _count_end(cell, fact, first_status, source, first_pass=True)
+
+
+def _count_end(
+    cell: Cell, fact: ExecutionFact | StepFact, status: int, source: Source | None, *, first_pass: bool
+) -> None:
+    since = source.rollup_position if source else 0
     if fact.end_seq is None:
         if status != RUNNING and not (source and source.settled):
             cell.add_end(status, fact.duration_ns, first_pass=False)
     elif fact.end_seq >= since:
-        cell.add_end(status, fact.duration_ns, first_pass=True)
+        cell.add_end(status, fact.duration_ns, first_pass=first_pass)
         if status in (FAILED, TIMEOUT):
             cell.add_error(fact.error_type, fact.error_message, fact.started_at_ns)
-    if fact.heal_seq is not None and fact.heal_seq >= since:
-        cell.add_heal(status)
 
 
 def _count_recovery(gathered: Gathered, place_of: Callable[[int], int], fact: RecoveryFact) -> None:

@@ -14,21 +14,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, StepRow
+from analytics_sdk.query.results import ExecutionRow, SampleRow, Timeline
 from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import Cell
 
 Workflows = Sequence[str] | None
-"""Which workflows a question is about; None for all, and for steps outside any."""
+"""Which workflows a question is about; None for all. Steps outside any execution stand under workflow ""."""
 
 
 class Source(NamedTuple):
-    """One journal that rows came from."""
+    """One journal that rows came from, and how far its rollups have come."""
 
+    position: int
     rollup_position: int
     settled: bool
-    host: str
-    pid: int
+
+    @property
+    def lags(self) -> bool:
+        """Whether there may be a tail."""
+        return self.rollup_position < self.position
 
 
 class CellRow(NamedTuple):
@@ -112,19 +116,19 @@ class Snapshot(Protocol):
         """Every journal, by its key in the other tables."""
         ...
 
-    def cells(self, workflows: Workflows, hours: Sequence[Span]) -> Iterator[CellRow]:
+    def cells(self, workflows: Workflows, hours: Sequence[Span], /) -> Iterator[CellRow]:
         """The rollup cells of whole hours."""
         ...
 
-    def executions(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[ExecutionFact]:
+    def executions(self, workflows: Workflows, spans: Sequence[Span], tail: bool, /) -> Iterator[ExecutionFact]:
         """Executions that started in the spans: all of them, or those of the tail only."""
         ...
 
-    def steps(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[StepFact]:
+    def steps(self, workflows: Workflows, spans: Sequence[Span], tail: bool, /) -> Iterator[StepFact]:
         """Steps that started in the spans: all of them, or those of the tail only."""
         ...
 
-    def recoveries(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[RecoveryFact]:
+    def recoveries(self, workflows: Workflows, spans: Sequence[Span], tail: bool, /) -> Iterator[RecoveryFact]:
         """Recoveries that started in the spans: all of them, or those of the tail only."""
         ...
 
@@ -142,16 +146,8 @@ class Snapshot(Protocol):
         """The execution of a span that took longest, of those that ran their course."""
         ...
 
-    def execution(self, execution_id: str) -> ExecutionRow | None:
-        """One execution."""
-        ...
-
-    def steps_of(self, execution_id: str) -> list[StepRow]:
-        """The steps of one execution, in the order of their beginnings; from other processes too."""
-        ...
-
-    def recoveries_of(self, execution_id: str) -> list[RecoveryRow]:
-        """The recoveries of one execution, likewise."""
+    def timeline(self, execution_id: str) -> Timeline | None:
+        """One execution with its steps and recoveries in the order of their beginnings; other processes' too."""
         ...
 
     def samples(self, span: Span, sources: Sequence[int] | None = None) -> Iterator[SampleRow]:

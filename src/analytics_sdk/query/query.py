@@ -1,0 +1,186 @@
+"""The questions: one object over a sink, each question answered from one moment of its store."""
+
+from collections.abc import Sequence
+
+from analytics_sdk.errors import AnalyticsError
+from analytics_sdk.query.aggregates import gather
+from analytics_sdk.query.reader import Reader, Snapshot, Workflows
+from analytics_sdk.query.results import Distribution, ExecutionRow, Point, SampleRow, Stats, Timeline
+from analytics_sdk.query.series import distribution_of, read_series
+from analytics_sdk.query.stats import (
+    describe,
+    describe_losses,
+    describe_resources,
+    describe_running,
+    describe_workflows,
+)
+from analytics_sdk.query.window import Span, ceil_hour, plan_reading, to_datetime
+from analytics_sdk.rollup import HOUR_NS, WHOLE, hour_of
+
+CHEAP_ROWS = 20_000
+"""So many rows of one part hour are read one by one rather than widening a relative window over it."""
+MOST_RUNNING = 1_000
+"""So many running executions are listed, newest first; `status_counts` counts all."""
+
+
+def make_reader(sink: object) -> Reader:
+    """The reader for a sink. Imports SQLAlchemy only for a `SqlSink`.
+
+    Raises:
+        AnalyticsError: it is a sink that cannot be read.
+    """
+    from analytics_sdk.sinks.memory import MemorySink
+
+    if isinstance(sink, MemorySink):
+        from analytics_sdk.query.memory_reader import MemoryReader
+
+        return MemoryReader(sink)
+    if hasattr(sink, "engine"):
+        from analytics_sdk.query.sql_reader import SqlReader
+        from analytics_sdk.sinks.sql import SqlSink
+
+        if isinstance(sink, SqlSink):
+            return SqlReader(sink.engine, sink.tables)
+    raise AnalyticsError(
+        f"a {type(sink).__name__} cannot be read: statistics and reports need a SqlSink or a MemorySink"
+    )
+
+
+class Query:
+    """Asks a store. May be used by several threads over a `SqlSink`.
+
+    Workflow ids: one, several, or None for all. Windows are half-open, [start_ns, end_ns), and count what started in
+    them; nanoseconds since 1970 in UTC.
+
+    Raises:
+        AnalyticsError: the sink cannot be read. Every question may raise `SinkUnavailable` or `SinkMisconfigured`.
+    """
+
+    def __init__(self, sink: object) -> None:
+        self._reader = make_reader(sink)
+
+    def stats(
+        self,
+        workflow_id: str | Sequence[str] | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        exact: bool = False,
+        relative: bool = False,
+        now_ns: int,
+    ) -> Stats:
+        """The dict of statistics, with every key; see `query.stats`.
+
+        No start means the first thing stored, no end means now. `exact` reads percentiles from the rows;
+        `performance["relative_error"]` says whether it could. `relative`: see `query.window.Window`; an end of now is
+        relative in any case.
+        """
+        workflows = _listed(workflow_id)
+        with self._reader.snapshot() as snapshot:
+            asked, span = self._span(snapshot, workflows, start_ns, end_ns, relative, now_ns)
+            gathered = gather(snapshot, plan_reading(span), workflows)
+            cells = {workflow: nodes for (workflow, _), nodes in gathered.cells.items()}
+            stats = describe(snapshot, span, cells, exact=exact)
+            of_workflows = None if workflows is None else sorted(gathered.sources)
+            stats["resources"] = describe_resources(snapshot.samples(span, of_workflows))
+            losses = snapshot.losses(span)
+            running = snapshot.execution_rows(workflows, span, status="running", limit=MOST_RUNNING)
+        stats["running"] = describe_running(running, now_ns)
+        stats["data_complete"] = not losses
+        stats["losses"] = describe_losses(losses)
+        stats["window"] = {
+            "start": to_datetime(span.start_ns),
+            "end": to_datetime(span.end_ns),
+            "start_ns": span.start_ns,
+            "end_ns": span.end_ns,
+            "widened": span != asked,
+        }
+        if not isinstance(workflow_id, str):
+            stats["workflows"] = describe_workflows(cells)
+        return stats
+
+    @staticmethod
+    def _span(
+        snapshot: Snapshot,
+        workflows: Workflows,
+        start_ns: int | None,
+        end_ns: int | None,
+        relative: bool,
+        now_ns: int,
+    ) -> tuple[Span, Span]:
+        """The window asked for, and the one to answer about."""
+        asked_end_ns = now_ns + 1 if end_ns is None else end_ns
+        if start_ns is None:
+            first_ns = snapshot.first_started_at_ns(workflows)
+            start_ns = asked_end_ns - 1 if first_ns is None else min(first_ns, asked_end_ns - 1)
+            start_ns = hour_of(start_ns)
+        if start_ns >= asked_end_ns:
+            raise AnalyticsError("the window ends before it starts: swap start and end")
+        asked = Span(start_ns, asked_end_ns)
+        low_ns, high_ns = asked
+        if relative and _is_busy(snapshot, workflows, low_ns):
+            low_ns = hour_of(low_ns)
+        if (relative or end_ns is None) and _is_busy(snapshot, workflows, high_ns):
+            high_ns = ceil_hour(high_ns)
+        return asked, Span(low_ns, high_ns)
+
+    def series(
+        self,
+        workflow_ids: str | Sequence[str] | None,
+        start_ns: int,
+        end_ns: int,
+        bucket_ns: int,
+        *,
+        origin_ns: int = 0,
+    ) -> list[Point]:
+        """One point a bucket. Buckets begin at whole multiples of their length from `origin_ns`: local midnight gives
+        local days. Percentiles are within `histogram.RELATIVE_ERROR`."""
+        with self._reader.snapshot() as snapshot:
+            return read_series(snapshot, _listed(workflow_ids), Span(start_ns, end_ns), bucket_ns, origin_ns)
+
+    def distribution(self, workflow_ids: str | Sequence[str] | None, start_ns: int, end_ns: int) -> Distribution:
+        """The durations of the executions of a window, in log buckets."""
+        with self._reader.snapshot() as snapshot:
+            plan = plan_reading(Span(start_ns, end_ns))
+            gathered = gather(snapshot, plan, _listed(workflow_ids), whole_only=True)
+        return distribution_of(nodes[WHOLE] for nodes in gathered.cells.values())
+
+    def executions(
+        self, workflow_ids: str | Sequence[str] | None, start_ns: int, end_ns: int, limit: int | None = None
+    ) -> list[ExecutionRow]:
+        """The stored executions of a window, newest first."""
+        with self._reader.snapshot() as snapshot:
+            return snapshot.execution_rows(_listed(workflow_ids), Span(start_ns, end_ns), limit=limit)
+
+    def slowest(self, workflow_ids: str | Sequence[str] | None, start_ns: int, end_ns: int) -> ExecutionRow | None:
+        """The execution of a window that took longest, of those that ran their course."""
+        with self._reader.snapshot() as snapshot:
+            return snapshot.slowest(_listed(workflow_ids), Span(start_ns, end_ns))
+
+    def timeline(self, execution_id: str) -> Timeline | None:
+        """One execution with its steps and recoveries; None if it is not stored."""
+        with self._reader.snapshot() as snapshot:
+            return snapshot.timeline(execution_id)
+
+    def samples(self, start_ns: int, end_ns: int) -> list[SampleRow]:
+        """The resource samples of a window, oldest first."""
+        with self._reader.snapshot() as snapshot:
+            return list(snapshot.samples(Span(start_ns, end_ns)))
+
+    def first_started_at_ns(self, workflow_ids: str | Sequence[str] | None) -> int | None:
+        """When the first stored execution started; its hour, where only rollups are left of it."""
+        with self._reader.snapshot() as snapshot:
+            return snapshot.first_started_at_ns(_listed(workflow_ids))
+
+
+def _listed(workflow_ids: str | Sequence[str] | None) -> Workflows:
+    return [workflow_ids] if isinstance(workflow_ids, str) else workflow_ids
+
+
+def _is_busy(snapshot: Snapshot, workflows: Workflows, edge_ns: int) -> bool:
+    """Whether so much began in the hour that an edge of a window cuts that its rows are not cheap to read."""
+    hour_ns = hour_of(edge_ns)
+    if hour_ns == edge_ns:
+        return False
+    rows = snapshot.cells(workflows, [Span(hour_ns, hour_ns + HOUR_NS)])
+    return sum(cell.started for row in rows for cell in row.nodes.values()) > CHEAP_ROWS

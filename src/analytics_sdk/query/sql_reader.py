@@ -1,0 +1,310 @@
+"""Reading from a SQL store: every answer out of one transaction that sees one moment and writes nothing.
+
+SQLAlchemy is imported with this module, so it is itself imported only when a SQL store is read.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, create_engine, event, func, or_, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from analytics_sdk.errors import SinkError, SinkMisconfigured, SinkUnavailable
+from analytics_sdk.events import STATUSES
+from analytics_sdk.histogram import bucket_of
+from analytics_sdk.query.reader import (
+    CellRow,
+    DurationRange,
+    ExecutionFact,
+    Loss,
+    RecoveryFact,
+    Source,
+    StepFact,
+    Workflows,
+)
+from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, StepRow, Timeline
+from analytics_sdk.query.window import Span
+from analytics_sdk.rollup import HOUR_NS, TIMED, WHOLE, decode_nodes
+from analytics_sdk.sinks.schema import Tables
+
+_TIMED_WORDS = [STATUSES[status] for status in sorted(TIMED)]
+_ROWS_A_FETCH = 5_000
+_MANY = 500
+_FEW_RANGES = 8
+
+Fact = TypeVar("Fact", ExecutionFact, StepFact, RecoveryFact)
+
+
+class SqlReader:
+    """Reads what a `SqlSink` keeps. May be used by several threads: each snapshot has a connection of its own."""
+
+    def __init__(self, engine: Engine, tables: Tables) -> None:
+        self._tables = tables
+        self._engine = _reading_engine(engine)
+
+    @contextmanager
+    def snapshot(self) -> Iterator["SqlSnapshot"]:
+        """See `Reader.snapshot`.
+
+        Raises:
+            SinkUnavailable: the store cannot be reached, or is locked.
+            SinkMisconfigured: it is not what it should be: no tables, no permission, not a database.
+        """
+        try:
+            with self._engine.connect() as connection:
+                if self._engine.dialect.name == "postgresql":
+                    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                with connection.begin():
+                    yield SqlSnapshot(connection, self._tables)
+        except DBAPIError as problem:
+            raise _reworded(problem) from None
+
+
+def _reading_engine(engine: Engine) -> Engine:
+    """The engine to read with: for a SQLite file one of our own, else the sink's.
+
+    Because the sink's SQLite connections begin as writers, and a reader must not wait for the write lock nor hold it.
+    """
+    path = engine.url.database
+    if engine.dialect.name != "sqlite" or engine.driver != "pysqlite" or not path or ":memory:" in path:
+        return engine
+    # Because mode=rw makes no file where there is none, and lets the reader of a WAL file share its index.
+    uri = path if path.startswith("file:") else f"{Path(path).absolute().as_uri()}?mode=rw"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    own = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
+
+    @event.listens_for(own, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return own
+
+
+def _reworded(problem: DBAPIError) -> SinkError:
+    """An error of ours without parameters or connection strings, which may hold a password."""
+    first_line = str(problem.orig).strip().partition("\n")[0]
+    away = isinstance(problem, OperationalError) and not any(
+        words in first_line for words in ("no such", "unable to open", "password", "does not exist", "malformed")
+    )
+    if problem.connection_invalidated or away:
+        return SinkUnavailable(f"the store cannot be read now ({type(problem.orig).__name__}): try again later")
+    return SinkMisconfigured(
+        f"the store cannot be read ({type(problem.orig).__name__}): check that it exists and that "
+        "`analytics-sdk db upgrade` has made its tables"
+    )
+
+
+def _within(column: ColumnElement[Any], spans: Sequence[Span]) -> ColumnElement[bool]:
+    return or_(*(and_(column >= span.start_ns, column < span.end_ns) for span in spans))
+
+
+def _of(column: ColumnElement[Any], workflows: Workflows) -> list[ColumnElement[bool]]:
+    """The condition that a workflow id is one of some; nothing when all are meant."""
+    if workflows is None:
+        return []
+    return [or_(column.in_(workflows), column.is_(None)) if "" in workflows else column.in_(workflows)]
+
+
+class SqlSnapshot:
+    """See `Snapshot`."""
+
+    def __init__(self, connection: Connection, tables: Tables) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._sources: dict[int, Source] | None = None
+
+    def _rows(self, statement: Select[Any]) -> Iterator[Any]:
+        yield from self._connection.execution_options(yield_per=_ROWS_A_FETCH).execute(statement)
+
+    def sources(self) -> Mapping[int, Source]:
+        if self._sources is None:
+            c = self._tables.journal_positions.c
+            rows = self._rows(select(c.source, c.position, c.rollup_position, c.settled))
+            self._sources = {source: Source(position, rollups, bool(s)) for source, position, rollups, s in rows}
+        return self._sources
+
+    def cells(self, workflows: Workflows, hours: Sequence[Span]) -> Iterator[CellRow]:
+        if not hours:
+            return
+        c = self._tables.rollups.c
+        spans = [Span(start_ns, end_ns - HOUR_NS + 1) for start_ns, end_ns in hours]
+        statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.cells).where(
+            c.level == "hour", _within(c.bucket_start_ns, spans), *_of(c.workflow_id, workflows)
+        )
+        for source, workflow_id, start_ns, blob in self._rows(statement):
+            yield CellRow(source, workflow_id, start_ns, decode_nodes(bytes(blob)))
+
+    def executions(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[ExecutionFact]:
+        return self._facts(ExecutionFact, self._tables.executions, workflows, spans, tail)
+
+    def steps(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[StepFact]:
+        return self._facts(StepFact, self._tables.steps, workflows, spans, tail)
+
+    def recoveries(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[RecoveryFact]:
+        return self._facts(RecoveryFact, self._tables.recoveries, workflows, spans, tail)
+
+    def _facts(
+        self, fact: type[Fact], table: Table, workflows: Workflows, spans: Sequence[Span], tail: bool
+    ) -> Iterator[Fact]:
+        columns = select(*(table.c[name] for name in fact._fields))
+        if not tail:
+            yield from self._made(
+                fact, columns.where(_within(table.c.started_at_ns, spans), *_of(table.c.workflow_id, workflows))
+            )
+            return
+        # Because the key finds a tail at once, while the index of a workflow's times would read its whole history:
+        # an expression is no use to that index.
+        bounds = (_within(table.c.started_at_ns + 0, spans), *_of(table.c.workflow_id + "", workflows))
+        for key, source in self.sources().items():
+            if not source.lags:
+                continue
+            own = columns.where(table.c.source == key, *bounds)
+            yield from self._made(fact, own.where(table.c.seq >= source.rollup_position))
+            if "late" in table.c:
+                late = own.where(table.c.late == 1, table.c.last_seq >= source.rollup_position)
+                yield from self._made(fact, late.where(table.c.seq + 0 < source.rollup_position))
+
+    def _made(self, fact: type[Fact], statement: Select[Any]) -> Iterator[Fact]:
+        return (cast(Fact, fact._make(row)) for row in self._rows(statement))
+
+    def durations(self, span: Span, ranges: Sequence[DurationRange]) -> Mapping[DurationRange, list[int]]:
+        found: dict[DurationRange, list[int]] = defaultdict(list)
+        wholes = [wanted for wanted in ranges if wanted.node_id == WHOLE]
+        of_nodes = [wanted for wanted in ranges if wanted.node_id != WHOLE]
+        executions, steps = self._tables.executions, self._tables.steps
+        whole_columns = select(executions.c.workflow_id, executions.c.workflow_id, executions.c.duration_ns)
+        self._collect(found, executions, whole_columns, span, wholes)
+        self._collect(found, steps, select(steps.c.workflow_id, steps.c.node_id, steps.c.duration_ns), span, of_nodes)
+        return found
+
+    def _collect(
+        self,
+        found: dict[DurationRange, list[int]],
+        table: Table,
+        columns: Select[Any],
+        span: Span,
+        ranges: Sequence[DurationRange],
+    ) -> None:
+        """Read what may lie in the ranges, and sort it into them: each bucket of a node is at most one range."""
+        if not ranges:
+            return
+        wanted = {(one.workflow_id, one.node_id, bucket_of(one.high_ns)): one for one in ranges}
+        whole = ranges[0].node_id == WHOLE
+        limits = {(one.low_ns, one.high_ns) for one in ranges}
+        workflows = {one.workflow_id for one in ranges}
+        c = table.c
+        statement = columns.where(_within(c.started_at_ns, [span]), c.status.in_(_TIMED_WORDS))
+        if len(limits) <= _FEW_RANGES:
+            statement = statement.where(or_(*(c.duration_ns.between(*pair) for pair in limits)))
+        if len(workflows) <= _MANY:
+            statement = statement.where(*_of(c.workflow_id, sorted(workflows)))
+        for workflow_id, node_id, duration_ns in self._rows(statement):
+            if duration_ns is not None:
+                key = (workflow_id or "", WHOLE if whole else node_id, bucket_of(duration_ns))
+                if key in wanted:
+                    found[wanted[key]].append(duration_ns)
+
+    def execution_rows(
+        self, workflows: Workflows, span: Span, *, status: str | None = None, limit: int | None = None
+    ) -> list[ExecutionRow]:
+        c = self._tables.executions.c
+        statement = self._select_executions().where(_within(c.started_at_ns, [span]), *_of(c.workflow_id, workflows))
+        if status is not None:
+            statement = statement.where(c.status == status)
+        statement = statement.order_by(c.started_at_ns.desc(), c.source.desc(), c.seq.desc()).limit(limit)
+        return [_execution_row(row) for row in self._rows(statement)]
+
+    def slowest(self, workflows: Workflows, span: Span) -> ExecutionRow | None:
+        c = self._tables.executions.c
+        statement = (
+            self._select_executions()
+            .where(_within(c.started_at_ns, [span]), *_of(c.workflow_id, workflows))
+            .where(c.status.in_(_TIMED_WORDS), c.duration_ns.is_not(None))
+            .order_by(c.duration_ns.desc(), c.started_at_ns)
+            .limit(1)
+        )
+        for row in self._rows(statement):
+            return _execution_row(row)
+        return None
+
+    def _select_executions(self) -> Select[Any]:
+        return select(*(self._tables.executions.c[name] for name in ExecutionRow.__dataclass_fields__))
+
+    def timeline(self, execution_id: str) -> Timeline | None:
+        table = self._tables.executions
+        keys = select(table.c.source, table.c.seq, table.c.end_seq, table.c.started_at_ns, table.c.ended_at_ns)
+        found = list(self._rows(keys.where(table.c.execution_id == execution_id).order_by(table.c.started_at_ns)))
+        if not found:
+            return None
+        source, seq, end_seq, started_at_ns, ended_at_ns = found[0]
+        row = self._connection.execute(
+            self._select_executions().where(table.c.source == source, table.c.seq == seq)
+        ).one()
+
+        def read(part: Table, names: Sequence[str]) -> list[Any]:
+            c = part.c
+            columns = select(*(c[name] for name in names)).where(c.execution_id == execution_id)
+            own = columns.where(c.source == source, c.seq >= seq)
+            others = columns.where(c.source != source, c.started_at_ns >= started_at_ns)
+            if end_seq is not None:
+                own = own.where(c.seq <= end_seq)
+            if ended_at_ns is not None:
+                others = others.where(c.started_at_ns <= ended_at_ns)
+            rows = list(self._rows(own))
+            if len(self.sources()) > 1:
+                rows += self._rows(others)
+            return rows
+
+        steps = [StepRow(*row) for row in read(self._tables.steps, tuple(StepRow.__dataclass_fields__))]
+        recoveries = [
+            RecoveryRow(*row) for row in read(self._tables.recoveries, tuple(RecoveryRow.__dataclass_fields__))
+        ]
+        steps.sort(key=lambda step: (step.started_at_ns, step.step_no))
+        recoveries.sort(key=lambda recovery: recovery.started_at_ns)
+        return Timeline(_execution_row(row), steps, recoveries)
+
+    def samples(self, span: Span, sources: Sequence[int] | None = None) -> Iterator[SampleRow]:
+        c = self._tables.resource_samples.c
+        names = SampleRow.__dataclass_fields__
+        statement = select(c.source, *(c[name] for name in names)).where(_within(c.at_ns, [span])).order_by(c.at_ns)
+        if sources is not None and len(sources) <= _MANY:
+            statement = statement.where(c.source.in_(sources))
+        wanted = None if sources is None else set(sources)
+        for source, *values, gpus in self._rows(statement):
+            if wanted is None or source in wanted:
+                yield SampleRow(*values, msgspec.json.decode(gpus) if gpus else [])
+
+    def losses(self, span: Span) -> list[Loss]:
+        c = self._tables.losses.c
+        statement = (
+            select(c.kind, c.reason, func.sum(c.n), func.min(c.first_at_ns), func.max(c.last_at_ns))
+            .where(c.n > 0, c.first_at_ns < span.end_ns, c.last_at_ns >= span.start_ns)
+            .group_by(c.kind, c.reason)
+            .order_by(c.kind, c.reason)
+        )
+        return [Loss(kind, reason, int(n), first, last) for kind, reason, n, first, last in self._rows(statement)]
+
+    def first_started_at_ns(self, workflows: Workflows) -> int | None:
+        rollups, executions = self._tables.rollups.c, self._tables.executions.c
+        hour = select(func.min(rollups.bucket_start_ns)).where(*_of(rollups.workflow_id, workflows))
+        row = select(func.min(executions.started_at_ns)).where(*_of(executions.workflow_id, workflows))
+        hour_ns, row_ns = self._connection.execute(hour).scalar(), self._connection.execute(row).scalar()
+        if row_ns is None or (hour_ns is not None and hour_ns + HOUR_NS <= row_ns):
+            return cast("int | None", hour_ns)
+        return cast(int, row_ns)
+
+
+def _execution_row(row: Sequence[Any]) -> ExecutionRow:
+    *values, tags = row
+    return ExecutionRow(*values, msgspec.json.decode(tags) if tags else {})
