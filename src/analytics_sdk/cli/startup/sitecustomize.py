@@ -2,7 +2,9 @@
 
 It stands alone in its folder, because that folder is put first on PYTHONPATH. It takes the folder off `sys.path`, lets
 the host's own sitecustomize run as if this one were not there, and then waits: analytics_sdk is imported when a module
-that is to be tracked is, and not before. Nothing here ever raises into the host.
+that is to be tracked is, and not before. Nothing here raises into the host.
+
+The order stands as JSON in ANALYTICS_SDK_RUN; `analytics_sdk.cli.run.make_order` describes it.
 """
 
 import os
@@ -11,19 +13,121 @@ import sys
 VARIABLE = "ANALYTICS_SDK_RUN"
 
 
-def _let_the_hosts_own_run() -> None:
-    """Import the sitecustomize that Python would have found without us, if there is one."""
+class Watch:
+    """A finder that finds nothing: it sees the import of a module to be tracked coming, and prepares for it."""
+
+    def __init__(self, order):
+        self.order = order
+        self.pid = os.getpid()
+        self.main = dict(order["main"])
+        self.waiting = set(order["modules"])
+        self.instrumented = []
+        self.problems = []
+
+    def begin(self):
+        if any(module in sys.modules for module in self.waiting):
+            self.instrument_imports()
+        elif self.waiting:
+            sys.meta_path.insert(0, self)
+        if self.main:
+            self.watch_main()
+        if self.pid == self.order["pid"]:  # because only the program itself speaks at its end, not what it starts
+            import atexit
+
+            atexit.register(self.report)
+
+    def find_spec(self, name, path=None, target=None):
+        """Never a spec of our own: the one that the other finders have, once we are prepared."""
+        if name not in self.waiting:
+            return None
+        try:
+            sys.meta_path.remove(self)
+        except ValueError:
+            return None  # because another thread was faster
+        self.instrument_imports()
+        for finder in list(sys.meta_path):
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                return spec
+        return None
+
+    def watch_main(self):
+        """Track classes of the program's own script, which nothing imports: they are seen when they are built."""
+        import builtins
+
+        build_class = builtins.__build_class__
+
+        def build_and_track(func, name, *bases, **options):
+            built = build_class(func, name, *bases, **options)
+            if name in self.main and getattr(func, "__globals__", {}).get("__name__") == "__main__":
+                self.instrument(built, self.main.pop(name)["options"])
+                if not self.main and builtins.__build_class__ is build_and_track:
+                    builtins.__build_class__ = build_class
+            return built
+
+        builtins.__build_class__ = build_and_track
+
+    def instrument_imports(self):
+        self.waiting = set()
+        self.instrument(self.order["target"], self.order["options"])
+
+    def instrument(self, target, options):
+        try:
+            from analytics_sdk.capture.patching import auto_instrument
+
+            self.instrumented.append(auto_instrument(target, **options))
+        except ImportError as error:
+            self.problems.append("%s cannot import analytics_sdk (%s); install it there" % (sys.executable, error))
+        except Exception as error:
+            self.problems.append(str(error))
+
+    def report(self):
+        """One line that names what was to be tracked and never appeared."""
+        if os.getpid() != self.pid:
+            return  # because a fork of the program is not the program
+        unseen = list(self.order["places"]) if self.waiting else []
+        for instrumentation in self.instrumented:
+            unseen += instrumentation.pending
+            self.problems += instrumentation.failed.values()
+        unseen += [order["place"] for order in self.main.values()]
+        if unseen:
+            self.problems.append("never appeared: %s; nothing of it was recorded" % ", ".join(unseen))
+        if self.problems and sys.stderr is not None:
+            try:
+                sys.stderr.write("analytics-sdk: %s\n" % "; ".join(self.problems).replace("\n", " "))
+            except Exception:
+                pass  # because the program may have closed its stderr, and is ending anyway
+
+
+def step_aside():
+    """Take our folder off `sys.path`. It stays on PYTHONPATH, for the Pythons that this one starts."""
+    folder = os.path.realpath(os.path.dirname(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != folder]
+
+
+def begin_watch():
+    """Obey the order, where there is one and nobody has switched us off."""
+    try:
+        import json
+
+        text = os.environ.get(VARIABLE)
+        if text and os.environ.get("ANALYTICS_SDK_DISABLED", "").strip().lower() != "true":
+            Watch(json.loads(text)).begin()
+    except Exception as error:
+        sys.stderr.write("analytics-sdk: nothing will be recorded: %s: %s\n" % (type(error).__name__, error))
+
+
+def run_the_hosts_own():
+    """Run the sitecustomize that Python would have found without us, if there is one. What it raises is its own."""
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
 
-    folder = os.path.realpath(os.path.dirname(__file__))
-    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != folder]
     spec = PathFinder.find_spec("sitecustomize", sys.path)
     if spec is None or spec.loader is None:
         return
     ours = sys.modules["sitecustomize"]
-    module = module_from_spec(spec)
-    sys.modules["sitecustomize"] = module
+    module = sys.modules["sitecustomize"] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -31,42 +135,6 @@ def _let_the_hosts_own_run() -> None:
         raise
 
 
-class _Watch:
-    """A finder that finds nothing: it sees the import of a module to be tracked coming, and prepares for it."""
-
-    def __init__(self, order: dict) -> None:
-        self.order = order
-        self.pid = os.getpid()
-        self.modules = set(order["modules"])
-        self.instrumentation = None
-        self.problem = None
-
-    def find_spec(self, name, path=None, target=None):
-        if name not in self.modules:
-            return None
-        sys.meta_path.remove(self)  # because it is needed once, and must not see the imports made by _instrument
-        self._instrument()
-        for finder in list(sys.meta_path):
-            find = getattr(finder, "find_spec", None)
-            spec = find and find(name, path, target)
-            if spec is not None:
-                return spec
-        return None
-
-    def watch_main(self) -> None:
-        """Track classes of the program's own script: nothing imports it, but its classes are built."""
-        import builtins
-
-        wanted = {place.partition(":")[2].split(".")[0] for place in self.order["main"]}
-        build_class = builtins.__build_class__
-
-        def build_and_track(func, name, *bases, **options):
-            built = build_class(func, name, *bases, **options)
-            if name in wanted and getattr(built, "__qualname__", "") == name and built.__module__ == "__main__":
-                wanted.discard(name)
-                if not wanted and builtins.__build_class__ is build_and_track:
-                    builtins.__build_class__ = build_class
-                self._instrument_class(built)
-            return built
-
-        builtins.__build_class__ = build_and_track
+step_aside()
+begin_watch()
+run_the_hosts_own()

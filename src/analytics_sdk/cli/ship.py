@@ -1,0 +1,2 @@
+def ship() -> None:
+    """Soon."""
