@@ -5,7 +5,10 @@
     12    crc            u32      crc32 of the identity
     16    identity       JSON of sinks.JournalIdentity's fields
     1024  clean          u8       1: the process ended in good order
-    2048  loss counters  one for each kind and reason: n u64, first_at_ns u64, last_at_ns u64
+    1025  adopted        u8       1: somebody took the lock, and may have judged the owner dead
+    2048  loss counters  one for each kind and reason: n u64, first_at_ns u64, last_at_ns u64; by the owner
+    3072  found damaged or refused, by shippers: for each kind and these two reasons n u64, first_at_ns u64,
+          last_at_ns u64, counted_to u64: what lies before this position has been counted, and is not counted again
 
 The lock on the file is held for the life of the process, on a descriptor of its own, because the descriptor of a
 memory map may be inherited and outlive it. Whoever can take that lock knows that the owner is dead.
@@ -16,8 +19,11 @@ import mmap
 import os
 import stat
 import struct
+import sys
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,8 +33,13 @@ from analytics_sdk.events import LOSS_REASONS, Kind
 MAGIC = b"ANLYOWN1"
 SIZE = 4096
 _CLEAN_AT = 1024
+_ADOPTED_AT = 1025
 _LOSSES_AT = 2048
 _LOSS = struct.Struct("<QQQ")
+_FOUND_AT = 3072
+_FOUND = struct.Struct("<QQQQ")
+_FOUND_REASONS = ("damaged", "rejected")
+_MAPPING: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _KINDS = (*(kind.name.lower() for kind in Kind), "unknown")
 
 
@@ -41,6 +52,8 @@ class Identity(msgspec.Struct, frozen=True):
     started_at_ns: int
     machine_id: str = ""
     boot_id: str = ""
+    origin: int = 0
+    """The journal's first position: what began before stands in another journal."""
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -95,7 +108,44 @@ def losses_in(page: bytes) -> list[Loss]:
                 n, first, last = _LOSS.unpack_from(page, at)
                 if n:
                     found.append(Loss(kind, reason, n, first, last))
+    for row, kind in enumerate(_KINDS):
+        for reason in _FOUND_REASONS:
+            at = _found_slot(row, reason)
+            if at + _FOUND.size <= len(page):
+                n, first, last, _ = _FOUND.unpack_from(page, at)
+                if n:
+                    found.append(Loss(kind, reason, n, first, last))
     return found
+
+
+def page_with_found(page: bytes, found: Iterable[tuple[int, int, str]], at_ns: int) -> bytes:
+    """An owner file's content with (position, kind, reason) counted that shippers found, each position only once."""
+    after = bytearray(page.ljust(SIZE, b"\0"))
+    for position, kind, reason in sorted(found):
+        row = kind - 1 if 1 <= kind < len(_KINDS) else len(_KINDS) - 1
+        at = _found_slot(row, reason)
+        n, first, _, counted_to = _FOUND.unpack_from(after, at)
+        if position >= counted_to:
+            _FOUND.pack_into(after, at, n + 1, first or at_ns, at_ns, position + 1)
+    return bytes(after)
+
+
+def store_found(path: Path, page: bytes) -> None:
+    """Keep what shippers found in the owner file; what its owner counts is not touched."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        os.pwrite(fd, page[_FOUND_AT:SIZE], _FOUND_AT)
+    except OSError:
+        pass  # because the sink has these totals already, and the file goes when the journal is delivered
+    finally:
+        os.close(fd)
+
+
+def _found_slot(row: int, reason: str) -> int:
+    return _FOUND_AT + (row * len(_FOUND_REASONS) + _FOUND_REASONS.index(reason)) * _FOUND.size
 
 
 def identity_in(page: bytes) -> Identity | None:
@@ -140,7 +190,7 @@ class OwnerFile:
             os.posix_fallocate(fd, 0, SIZE)
             body = msgspec.json.encode(identity)
             os.pwrite(fd, MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body, 0)
-            self.map = mmap.mmap(fd, SIZE)
+            self.map = mmap.mmap(fd, SIZE, **_MAPPING)
             self.lock_fd = os.open(making, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(making, self.path)
@@ -158,19 +208,43 @@ class OwnerFile:
         self.map[_CLEAN_AT : _CLEAN_AT + 1] = b"\x01"
 
     def still_ours(self) -> bool:
-        """Whether the file still stands where it was made, and our lock on it still holds."""
+        """Whether the file still stands where it was made, and our lock on it holds or could be taken again."""
         try:
-            return os.stat(self.path).st_ino == self.inode and os.fstat(self.lock_fd).st_ino == self.inode
+            if os.stat(self.path).st_ino != self.inode:
+                return False
+        except OSError:
+            return False
+        return self.holds_lock() or self._lock_again()
+
+    def holds_lock(self) -> bool:
+        """Whether the descriptor of our lock is still ours: a process that turns into a daemon closes all it finds."""
+        try:
+            return os.fstat(self.lock_fd).st_ino == self.inode
         except OSError:
             return False
 
-    def forget(self) -> None:
-        """Give up the lock and the map; the file stays."""
-        for close in (self.map.close, lambda: os.close(self.lock_fd)):
-            try:
-                close()
-            except (OSError, BufferError):
-                pass  # because somebody has closed it before us, or still looks at it
+    def _lock_again(self) -> bool:
+        """Take the lock again, unless somebody had it in between and may have judged us dead."""
+        self.lock_fd = -1
+        fd = try_lock(self.path, adopting=False)
+        if fd is None:
+            return False
+        if self.map[_ADOPTED_AT]:
+            os.close(fd)
+            return False
+        self.lock_fd = fd
+        return True
+
+    def give_up_lock(self) -> None:
+        """Close the descriptor of our lock, where it is still ours: its number may stand for another file by now."""
+        if self.lock_fd >= 0 and self.holds_lock():
+            os.close(self.lock_fd)
+        self.lock_fd = -1
+
+
+def is_of_another_version(page: bytes) -> bool:
+    """Whether this is an owner file that a later version of ours wrote."""
+    return page[:7] == MAGIC[:7] and page[:8] != MAGIC
 
 
 def read_page(path: Path) -> bytes | None:
@@ -190,8 +264,11 @@ def read_page(path: Path) -> bytes | None:
         os.close(fd)
 
 
-def try_lock(path: Path) -> int | None:
-    """Take the owner's lock where the owner is dead; the descriptor that holds it, else None."""
+def try_lock(path: Path, *, adopting: bool) -> int | None:
+    """Take the owner's lock where the owner is dead; the descriptor that holds it, else None.
+
+    `adopting` leaves a mark, by which an owner who only lost its lock knows that it is judged dead.
+    """
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -199,6 +276,8 @@ def try_lock(path: Path) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(path).st_ino == os.fstat(fd).st_ino:
+            if adopting:
+                os.pwrite(fd, b"\x01", _ADOPTED_AT)
             return fd
     except OSError:
         pass  # because somebody holds it, or has just removed the file

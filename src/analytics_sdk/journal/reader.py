@@ -8,25 +8,41 @@ import os
 import re
 import stat
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import (
     Identity,
     Loss,
     identity_in,
     is_clean,
+    is_of_another_version,
     losses_in,
     owner_path,
+    page_with_found,
     read_page,
+    store_found,
     try_lock,
     try_unlink,
 )
-from analytics_sdk.journal.record import FIRST_FRAME, FRAME_BYTES, MAGIC, frame_at, frames, resync, salts, segment_name
-from analytics_sdk.journal.segment import bytes_of_segment
+from analytics_sdk.journal.record import (
+    FIRST_FRAME,
+    FRAME_BYTES,
+    MAGIC,
+    base_of_segment,
+    bytes_of_segment,
+    frame_at,
+    frames,
+    resync,
+    salts,
+    segment_name,
+)
 
 WINDOW_BYTES = 1 << 20
+_LATER = -2
 ORPHAN_SECONDS = 60.0
 """A journal whose owner file is gone counts as without owner when it has not changed for this long."""
 _NAME = re.compile(r"([0-9a-f]{32})(?:\.owner|-(\d{8})\.seg)")
@@ -47,8 +63,16 @@ class Stretch:
     old: int
     new: int
     records: list[Record] = field(default_factory=list)
-    damaged: int = 0
-    """Regions that hold something which does not verify: each is at least one record lost."""
+    damages: list[int] = field(default_factory=list)
+    """Where regions begin that hold something which does not verify: each is at least one record lost."""
+
+    def split(self, middle: int) -> "tuple[Stretch, Stretch]":
+        """The same in two, cut before a record."""
+        cut = self.records[middle].position
+        return (
+            Stretch(self.old, cut, self.records[:middle], [at for at in self.damages if at < cut]),
+            Stretch(cut, self.new, self.records[middle:], [at for at in self.damages if at >= cut]),
+        )
 
 
 def find_journals(folder: Path) -> list[str]:
@@ -58,11 +82,6 @@ def find_journals(folder: Path) -> list[str]:
     except OSError:
         return []
     return sorted({match[1] for name in names if (match := _NAME.fullmatch(name))})
-
-
-def base_of_segment(n: int) -> int:
-    """The journal position of segment n's first byte."""
-    return sum(bytes_of_segment(i) for i in range(min(n, 16))) + max(0, n - 16) * bytes_of_segment(16)
 
 
 class JournalReader:
@@ -107,7 +126,7 @@ class JournalReader:
             if over and n + 1 in segments:
                 stretch.new = base_of_segment(n + 1) + FIRST_FRAME
             elif over and any(other > n for other in segments):
-                stretch.damaged += 1
+                stretch.damages.append(stretch.new)
                 stretch.new = base_of_segment(min(other for other in segments if other > n)) + FIRST_FRAME
             elif over or stretch.new == before:
                 break
@@ -142,9 +161,8 @@ class JournalReader:
         if not data.strip(b"\0"):
             stretch.new = base + size
             return True
+        stretch.damages.append(stretch.new)  # also where there are zeros: the writer leaves none before a record
         found = resync(data, 0, seeds)
-        if data[:found].strip(b"\0"):
-            stretch.damaged += 1
         stretch.new = base + offset + at + found
         return found >= len(data)
 
@@ -189,15 +207,22 @@ class JournalReader:
             return -1
         magic = os.pread(self._fd, 8, 0)
         if magic != MAGIC and magic[:7] == MAGIC[:7]:
-            return -1  # because it has the format of another version: left for whoever can read it
+            return _LATER  # left for whoever can read it
         return min(found.st_size, bytes_of_segment(n))
 
     # ---------------------------------------------------------------- owner
 
-    def losses(self) -> list[Loss]:
-        """What the journal's owner counted as lost."""
-        page = read_page(owner_path(self.folder, self.journal_id))
-        return losses_in(page) if page else []
+    def losses(self, found: Sequence[tuple[int, int, str]] = (), at_ns: int = 0) -> list[Loss]:
+        """What was lost in all, with (position, kind, reason) of what was found just now."""
+        page = read_page(owner_path(self.folder, self.journal_id)) or b""
+        return losses_in(page_with_found(page, found, at_ns) if found else page)
+
+    def keep_found(self, found: Sequence[tuple[int, int, str]], at_ns: int) -> None:
+        """Keep in the journal what was found, so that nobody counts it again; after the sink has it."""
+        path = owner_path(self.folder, self.journal_id)
+        page = read_page(path)
+        if found and page:
+            store_found(path, page_with_found(page, found, at_ns))
 
     def ended_cleanly(self) -> bool:
         """Whether the owner said that its process ended in good order."""
@@ -212,13 +237,30 @@ class JournalReader:
         """Take over a journal whose owner is dead; None where it lives, or where that cannot be known."""
         if self.is_foreign(here) and not adopt_foreign:
             return None
+        if not self._understands():
+            trouble(
+                "version", "%s holds journals of a later version of analytics-sdk: they are left alone", self.folder
+            )
+            return None
         path = owner_path(self.folder, self.journal_id)
         if path.exists():
-            fd = try_lock(path)
+            fd = try_lock(path, adopting=True)
             return None if fd is None else Adoption(fd)
         if time.time() - self._changed_at() < ORPHAN_SECONDS:
             return None
         return Adoption(-1)
+
+    def is_dead(self, here: Identity) -> bool:
+        """Whether the owner is dead, as far as that can be known here. Leaves no mark."""
+        fd = None if self.is_foreign(here) else try_lock(owner_path(self.folder, self.journal_id), adopting=False)
+        if fd is not None:
+            os.close(fd)
+        return fd is not None
+
+    def _understands(self) -> bool:
+        """Whether none of the files has the format of another version."""
+        page = read_page(owner_path(self.folder, self.journal_id)) or b""
+        return not is_of_another_version(page) and all(self._open_segment(n) != _LATER for n in self._segments())
 
     def _changed_at(self) -> float:
         latest = 0.0

@@ -3,9 +3,12 @@
 A journal is what one process recorded. It is a set of files in one private folder (0700; files 0600):
 
     <journal_id>.owner            4096 bytes, see `owner`
-    <journal_id>-<n:08d>.seg      segments, n from 0; a name ending in `.tmp` is a segment that is being made
+    <journal_id>-<n:08d>.seg      segments
+    <journal_id>.rejected         what a sink refused, a line of JSON each; kept for people
 
-`journal_id` is 32 hex digits, random. All integers are little-endian. A segment:
+`journal_id` is 32 hex digits, random. All integers are little-endian. The number n of a segment tells its size and
+where it begins in the journal: sizes double from 256 KiB up to 8 MiB, and segment n + 1 begins where n ends. So a
+damaged header costs nothing: names and numbers say it all again. A segment:
 
     0     magic       8 bytes  b"ANLYSEG1"
     8     journal_id  16 bytes
@@ -25,7 +28,9 @@ A frame:
 
 The checksum is the commit: a frame that is half written does not verify. The salt makes sure that bytes of another
 segment, or a frame inside a payload, never verify here. The *position* of a record is `base` + its offset in the file:
-it grows through the whole journal, and is the record's sequence number everywhere else.
+it grows through the whole journal, and is the record's sequence number everywhere else. A journal that follows on
+another one of the same process, or of the parent that it was forked from, goes on with their numbers: its `origin` lies
+behind all of their positions, so that an ending whose beginning stands in the other journal can be told.
 """
 
 import struct
@@ -41,6 +46,9 @@ FRAME = struct.Struct("<BBHI")
 FRAME_BYTES = FRAME.size
 MAX_PAYLOAD = 0xFFFF
 KINDS = range(1, 16)
+FIRST_SEGMENT_BYTES = 256 * 1024
+LARGEST_SEGMENT_BYTES = 8 * 1024 * 1024
+_DOUBLINGS = 5
 
 
 class SegmentHeader(NamedTuple):
@@ -75,6 +83,17 @@ def salts(journal_id: str, n: int) -> tuple[int, ...]:
 def segment_name(journal_id: str, n: int) -> str:
     """The file name of segment n."""
     return f"{journal_id}-{n:08d}.seg"
+
+
+def bytes_of_segment(n: int) -> int:
+    """The size of segment n."""
+    return FIRST_SEGMENT_BYTES << n if n < _DOUBLINGS else LARGEST_SEGMENT_BYTES
+
+
+def base_of_segment(n: int) -> int:
+    """The journal position of segment n's first byte."""
+    doubled = min(n, _DOUBLINGS)
+    return FIRST_SEGMENT_BYTES * ((1 << doubled) - 1) + (n - doubled) * LARGEST_SEGMENT_BYTES
 
 
 class Frame(NamedTuple):

@@ -2,57 +2,70 @@
 
 import mmap
 import os
+import sys
+from collections.abc import Set
 from pathlib import Path
+from typing import Any
 
-from analytics_sdk.journal.owner import try_unlink
-from analytics_sdk.journal.record import FIRST_FRAME, SegmentHeader, salts, segment_name
+from analytics_sdk.events import Kind
+from analytics_sdk.journal.owner import Identity, try_unlink
+from analytics_sdk.journal.record import (
+    FIRST_FRAME,
+    KINDS,
+    SegmentHeader,
+    base_of_segment,
+    bytes_of_segment,
+    salts,
+    segment_name,
+)
 
-FIRST_BYTES = 256 * 1024
-LARGEST_BYTES = 8 * 1024 * 1024
 _MADV_POPULATE_WRITE = 23
 _PREFAULT_SLICE = 64 * 1024
-
-
-def bytes_of_segment(n: int) -> int:
-    """The size of segment n: small at first, doubling up to a limit."""
-    return min(FIRST_BYTES << min(n, 16), LARGEST_BYTES)
+_MAPPING: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class Segment:
-    """A mapped segment. `pos` and `limit` are offsets in the file; the writer moves `pos` and nobody else."""
+    """A mapped segment. `pos` and `limit` are offsets in the file; the writer moves them and nobody else."""
 
-    __slots__ = ("base", "limit", "map", "n", "path", "pos", "seeds", "size")
+    __slots__ = ("base", "limit", "map", "n", "path", "pos", "salts", "seeds", "size")
+    seeds: tuple[Any, ...]
+    """The salts as `append` sees them: None for a kind that is being shed."""
 
-    def __init__(self, folder: Path, journal_id: str, n: int, base: int) -> None:
+    def __init__(self, folder: Path, journal_id: str, n: int) -> None:
         """Make it, with all of its room allocated: a disk that is full is an error here, and never a SIGBUS later.
+
+        It has its final name from the beginning: a segment without a record tells a reader nothing.
 
         Raises:
             OSError: no room, no permission, no descriptors. Nothing is left behind.
         """
         self.n = n
-        self.base = base
+        self.base = base_of_segment(n)
         self.size = self.limit = bytes_of_segment(n)
         self.pos = FIRST_FRAME
-        self.seeds = salts(journal_id, n)
+        self.seeds = self.salts = salts(journal_id, n)
         self.path = folder / segment_name(journal_id, n)
-        making = self.path.with_suffix(".tmp")
-        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.fchmod(fd, 0o600)  # because the umask may have taken more than it should
             os.posix_fallocate(fd, 0, self.size)
-            os.pwrite(fd, SegmentHeader(journal_id, n, self.size, base).pack(), 0)
-            self.map = mmap.mmap(fd, self.size)
-            os.rename(making, self.path)
+            os.pwrite(fd, SegmentHeader(journal_id, n, self.size, self.base).pack(), 0)
+            self.map = mmap.mmap(fd, self.size, **_MAPPING)
         except BaseException:
-            try_unlink(making)
+            try_unlink(self.path)
             raise
         finally:
             os.close(fd)
 
-    @property
-    def end(self) -> int:
-        """The journal position behind the file's last byte: where the next segment begins."""
-        return self.base + self.size
+    def shed(self, kinds: Set[Kind]) -> None:
+        """Have appends of these kinds, and no others, take the slow way, where they are counted as lost."""
+        self.seeds = (
+            tuple(None if kind in kinds else salt for kind, salt in enumerate(self.salts)) if kinds else self.salts
+        )
+
+    def is_busy(self, identity: Identity | None) -> bool:
+        """Whether the next one should be at hand: not for a process that records next to nothing."""
+        return identity is None or self.base > identity.origin or self.pos > self.size // 4
 
     def prefault(self) -> None:
         """Have the kernel map all pages now, in slices: a first touch costs microseconds, and here nobody waits."""
@@ -61,3 +74,14 @@ class Segment:
                 self.map.madvise(_MADV_POPULATE_WRITE, at, min(_PREFAULT_SLICE, self.size - at))
         except (OSError, ValueError):
             pass  # because an older kernel cannot, and it only costs time
+
+
+def _no_segment() -> Segment:
+    none = object.__new__(Segment)
+    none.n, none.base, none.size, none.limit, none.pos = -1, 0, 0, 0, 0
+    none.seeds = none.salts = (0,) * KINDS.stop
+    return none
+
+
+NO_SEGMENT = _no_segment()
+"""Stands where no segment is open: nothing fits in."""

@@ -5,17 +5,13 @@ quota, and checks that the journal is still ours. A forked child never touches i
 opens a journal of its own.
 """
 
-import mmap
 import os
-import shutil
-import socket
 import threading
 import time
-import uuid
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,47 +20,27 @@ from analytics_sdk.errors import JournalError
 from analytics_sdk.events import NO_START, Kind
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.cleaning import clean_fields
+from analytics_sdk.journal.home import fork_flag, new_identity
 from analytics_sdk.journal.owner import Identity, Loss, Losses, OwnerFile, private_folder, try_unlink
-from analytics_sdk.journal.record import FIRST_FRAME, FRAME, FRAME_BYTES, SYNC
-from analytics_sdk.journal.segment import Segment, bytes_of_segment
+from analytics_sdk.journal.quota import Quota, Room, look
+from analytics_sdk.journal.record import (
+    FIRST_FRAME,
+    FRAME,
+    FRAME_BYTES,
+    MAX_PAYLOAD,
+    SYNC,
+    base_of_segment,
+    bytes_of_segment,
+)
+from analytics_sdk.journal.segment import NO_SEGMENT, Segment
 
 USUAL_BYTES = 2000
 """A frame up to this size is taken as it is; a larger one has its texts cut first."""
-RETRY_SECONDS = 5.0
-_MADV_WIPEONFORK = 18
-_STARTS = (Kind.EXECUTION_START, Kind.STEP_START)
-_SHED_NOTHING, _SHED_SAMPLES, _SHED_STARTS, _SHED_ALL = range(4)
+RETRY_SECONDS = 1.0
+WAIT_SECONDS = 0.01
 
-
-def _fork_flag() -> mmap.mmap | None:
-    """A page whose first byte is 1 here and 0 in a forked child; None where the kernel has no such thing."""
-    try:
-        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        page.madvise(_MADV_WIPEONFORK)
-    except (OSError, ValueError, AttributeError):
-        return None
-    page[0] = 1
-    return page
-
-
-def _read_word(path: str) -> str:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def new_identity(clock: Clock = SYSTEM_CLOCK) -> Identity:
-    """Who this process is, with a fresh journal_id."""
-    return Identity(
-        journal_id=uuid.uuid4().hex,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        started_at_ns=clock.time_ns(),
-        machine_id=_read_word("/etc/machine-id"),
-        boot_id=_read_word("/proc/sys/kernel/random/boot_id"),
-    )
+_kept: list[object] = []
+"""Maps that must not be closed: closing one closes a descriptor by its number, which may be the host's by now."""
 
 
 class JournalWriter:
@@ -77,31 +53,34 @@ class JournalWriter:
         clock: Clock = SYSTEM_CLOCK,
         max_bytes: int = 2 << 30,
         min_free_bytes: int = 512 << 20,
-        on_full: str = "drop",
+        on_full: Literal["drop", "block"] = "drop",
     ) -> None:
         self.folder = folder
         self.on_rotate: Callable[[], None] | None = None
         """Called in the host's thread when a segment was taken into use; must only set a flag."""
         self.clock = clock
-        self.max_bytes = max_bytes
-        self.min_free_bytes = min_free_bytes
+        self.quota = Quota(max_bytes, min_free_bytes)
         self.on_full = on_full
         self.encode = msgspec.msgpack.Encoder().encode
-        self._opening = threading.RLock()
+        self._locks: dict[int, threading.RLock] = {}
+        self._last_n = -1  # of all journals of this process and of those it was forked from
+        self._ended_cleanly = False
         self._forget()
 
     def _forget(self) -> None:
-        """Have no journal. What the parent process had open is dropped without a touch."""
+        """Have no journal. What is behind is left as it is; the next append opens a new one."""
         self.identity: Identity | None = None
         self.counted = Losses()
         self._owner: OwnerFile | None = None
         self._spare: Segment | None = None
-        self._shed = _SHED_NOTHING
+        self._cold: Segment | None = None
+        self._shed: frozenset[Kind] = frozenset()
+        self._reason = "disk"
         self._next_try = 0.0
         self._problem: str | None = None
-        self._here = _fork_flag()
         self._pid = os.getpid()
-        self._segment: Segment | None = None
+        self._segment = NO_SEGMENT
+        self._here = fork_flag()  # last, because until then other threads of a forked child must come this way too
 
     # ---------------------------------------------------------------- the hot path
 
@@ -112,184 +91,232 @@ class JournalWriter:
         """
         try:
             payload = self.encode(fields)
-            size = FRAME_BYTES + len(payload)
             segment = self._segment
-            here = self._here
-            if size > USUAL_BYTES or segment is None or here is None or not here[0] or self._shed:
-                return self._append_slowly(kind, fields)
+            size = FRAME_BYTES + len(payload)
+            # A kind that is being shed has no seed here, which is an error that ends in _append_slowly.
             frame = FRAME.pack(SYNC, kind, size - FRAME_BYTES, zlib.crc32(payload, segment.seeds[kind])) + payload
-            # Between reading and storing `pos` there is no call and no backward jump: there the interpreter never
-            # looks whether another thread or a signal wants to run, so that no two appends get the same room.
+            # From reading `pos` to the store there is no call of Python code and no backward jump: there the
+            # interpreter never looks whether another thread or a signal wants to run. So no two appends get the same
+            # room, there is never a gap before a later record, and nobody forks between the look at the flag and the
+            # store.
             position = segment.pos
             end = position + size
-            if end <= segment.limit:
+            if end <= segment.limit and size <= USUAL_BYTES and self._here[0]:
                 segment.pos = end
                 segment.map[position:end] = frame
                 return segment.base + position
-            return self._append_slowly(kind, fields)
-        except Exception as problem:  # because nothing of ours may reach the host
-            return self._append_cleaned(kind, fields, problem)
-
-    def _append_cleaned(self, kind: int, fields: tuple[Any, ...], problem: Exception) -> int:
-        """Try again with values that can be encoded: text made valid, the rest turned into text."""
-        try:
-            return self._append_slowly(kind, clean_fields(kind, fields))
-        except Exception as second:  # because nothing of ours may reach the host
-            trouble("append", "a record could not be kept: %s, then %s", problem, second, exc=second)
-            self.counted.count(kind, "error", self.clock.time_ns())
-            return NO_START
+        except Exception:  # because nothing of ours may reach the host, and what cannot be encoded can be cleaned
+            pass
+        return self._append_slowly(kind, fields)
 
     def _append_slowly(self, kind: int, fields: tuple[Any, ...]) -> int:
-        payload = self.encode(fields)
-        if len(payload) > USUAL_BYTES - FRAME_BYTES:
-            payload = self.encode(clean_fields(kind, fields))
-        if self._forked():
-            self._forget()
-        if self._is_shed(kind):
-            self.counted.count(kind, "quota", self.clock.time_ns())
-            return NO_START
-        size = FRAME_BYTES + len(payload)
-        while True:
-            segment = self._segment or self._open()
-            if segment is None:
-                self.counted.count(kind, "disk", self.clock.time_ns())
-                return NO_START
-            frame = FRAME.pack(SYNC, kind, len(payload), zlib.crc32(payload, segment.seeds[kind])) + payload
-            position = segment.pos
-            end = position + size
-            if end <= segment.limit:  # no call from reading `pos` to the store, as in append()
-                segment.pos = end
-                segment.map[position:end] = frame
-                return segment.base + position
-            if not self._rotate(segment):
-                self.counted.count(kind, "disk", self.clock.time_ns())
-                return NO_START
+        """Append what is unusual: the first record, one that does not fit, one to be cleaned, shed or lost."""
+        reason = "error"
+        try:
+            payload = self._payload(kind, fields)
+            size = FRAME_BYTES + len(payload)
+            while True:
+                segment = self._segment_for(kind, size)
+                if segment is None:
+                    reason = self._reason
+                    break
+                frame = FRAME.pack(SYNC, kind, len(payload), zlib.crc32(payload, segment.salts[kind])) + payload
+                position = segment.pos
+                end = position + size
+                if end <= segment.limit:  # no call from reading `pos` to the store, as in append()
+                    segment.pos = end
+                    segment.map[position:end] = frame
+                    return segment.base + position
+        except Exception as problem:  # because nothing of ours may reach the host
+            trouble("append", "a record could not be kept: %s", type(problem).__name__, exc=problem)
+        try:
+            with self._lock():
+                self.counted.count(kind, reason, self.clock.time_ns())
+        except Exception as problem:  # as above
+            trouble("append", "a loss could not be counted: %s", type(problem).__name__, exc=problem)
+        return NO_START
 
-    def _forked(self) -> bool:
-        return os.getpid() != self._pid if self._here is None else not self._here[0]
-
-    def _is_shed(self, kind: int) -> bool:
-        """Whether the quota forbids this kind now; waits for room first where the user chose to."""
-        if self._shed == _SHED_NOTHING:
-            return False
-        if self.on_full == "block":
-            while self._shed == _SHED_ALL and not self._forked():
-                if self.on_rotate is not None:
-                    self.on_rotate()
-                time.sleep(0.01)  # because the user chose waiting over losing
-            return False
-        return (
-            kind == Kind.SAMPLE
-            or (self._shed >= _SHED_STARTS and kind in _STARTS)
-            or self._shed >= _SHED_ALL
-        )
+    def _payload(self, kind: int, fields: tuple[Any, ...]) -> bytes:
+        try:
+            payload = self.encode(fields)
+            if len(payload) <= USUAL_BYTES - FRAME_BYTES:
+                return payload
+        except Exception:  # because msgspec refuses in many ways, and cleaning is the answer to all of them
+            pass
+        payload = self.encode(clean_fields(kind, fields))
+        if len(payload) > MAX_PAYLOAD:
+            raise JournalError(f"a record of {len(payload)} bytes is too large")
+        return payload
 
     # ---------------------------------------------------------------- segments
 
-    def _open(self) -> Segment | None:
-        """Open the journal with its first segment, or None where that cannot be done now."""
-        with self._opening:
-            if self._segment is not None:
-                return self._segment
-            if time.monotonic() < self._next_try:
+    def _lock(self) -> threading.RLock:
+        """The lock of this process. A forked child has its own: the parent's may have been held when it was forked."""
+        pid = os.getpid()
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
+
+    def _forked(self) -> bool:
+        """Whether this is a child that was forked since; to be asked under the lock."""
+        return self._pid != os.getpid() or (self._segment is not NO_SEGMENT and not self._here[0] and self._has_flag())
+
+    def _has_flag(self) -> bool:
+        return not isinstance(self._here, bytes)
+
+    def _segment_for(self, kind: int, size: int) -> Segment | None:
+        """A segment that has room for a frame, opened or rotated to where needed; None where the record is lost."""
+        while True:
+            with self._lock():
+                if self._forked():
+                    self._leave_parent()
+                if kind in self._shed:
+                    return None
+                before = found = self._segment
+                if before.pos + size > before.limit:
+                    found = self._open() if before is NO_SEGMENT else self._rotate(before)
+            if found is not NO_SEGMENT:
+                if found is not before:
+                    self._ring()
+                return found
+            if self.on_full != "block" or self._ended_cleanly:
                 return None
-            try:
-                private_folder(self.folder)
-                identity = new_identity(self.clock)
-                owner = OwnerFile(self.folder, identity)
-                segment = Segment(self.folder, identity.journal_id, 0, 0)
-            except (OSError, JournalError) as problem:
-                self._failed(problem)
-                return None
-            self.counted.move_to(owner.map)
-            self.identity, self._owner, self._segment = identity, owner, segment
-            self._problem = None
-        if self.on_rotate is not None:
-            self.on_rotate()
+            time.sleep(WAIT_SECONDS)  # because the user chose to wait for room rather than to lose something
+            self._ring()
+            self.maintain()
+
+    def _leave_parent(self) -> None:
+        if self._owner is not None:
+            self._owner.give_up_lock()  # because the parent's death must show while this child lives on
+        _kept.append((self._segment, self._spare, self._owner))
+        self._forget()
+
+    def _open(self) -> Segment:
+        """Open the journal with its first segment, or NO_SEGMENT where that cannot be done now."""
+        n = self._last_n + 1
+        if time.monotonic() < self._next_try:
+            return NO_SEGMENT
+        owner = None
+        try:
+            private_folder(self.folder)
+            if not self._fits(look(self.folder, self.quota), bytes_of_segment(n)):
+                return NO_SEGMENT
+            identity = new_identity(self.clock, base_of_segment(n))
+            owner = OwnerFile(self.folder, identity)
+            segment = Segment(self.folder, identity.journal_id, n)
+        except (OSError, JournalError) as problem:
+            if owner is not None:
+                self._discard(owner)
+            self._failed(problem)
+            return NO_SEGMENT
+        if self._segment is not NO_SEGMENT:  # because a signal handler that recorded something has opened one
+            try_unlink(segment.path)
+            self._discard(owner)
+            return self._segment
+        self.counted.move_to(owner.map)
+        if self._ended_cleanly:
+            owner.say_clean()
+        self.identity, self._owner, self._problem = identity, owner, None
+        self._last_n, self._cold, self._segment = n, segment, segment
         return segment
 
-    def _rotate(self, full: Segment) -> bool:
-        """Take the next segment into use; False where none can be made."""
-        with self._opening:
-            if self._segment is not full:
-                return True
-            spare, self._spare = self._spare, None
-            if spare is None:
-                spare = self._make_segment(full)
-            if spare is None:
-                return False
-            full.limit = 0  # because a thread that still holds it must not append behind what comes next
-            self._segment = spare
-        if self.on_rotate is not None:
-            self.on_rotate()
-        return True
+    @staticmethod
+    def _discard(owner: OwnerFile) -> None:
+        owner.give_up_lock()
+        try_unlink(owner.path)
 
-    def _make_segment(self, after: Segment) -> Segment | None:
-        if self.identity is None or time.monotonic() < self._next_try:
+    def _rotate(self, full: Segment) -> Segment:
+        """Take the next segment into use; NO_SEGMENT where none can be made now."""
+        fresh, self._spare = self._spare, None
+        if fresh is None:
+            self._cold = fresh = self._make_segment()
+        if fresh is None:
+            return NO_SEGMENT
+        fresh.shed(self._shed)
+        if self._segment is full:  # else a signal handler was faster, and what was made stays empty
+            full.limit = 0  # because a thread that still holds it must not append behind what comes next
+            self._segment = fresh
+            if self._owner is None or not self._owner.holds_lock():
+                _kept.append(full)
+        return self._segment
+
+    def _make_segment(self, room: Room | None = None) -> Segment | None:
+        if self.identity is None or self._owner is None or time.monotonic() < self._next_try:
             return None
+        n = self._last_n + 1
         try:
-            return Segment(self.folder, self.identity.journal_id, after.n + 1, after.end)
+            if not self._fits(room or look(self.folder, self.quota), bytes_of_segment(n)):
+                return None
+            self._last_n = n
+            return Segment(self.folder, self.identity.journal_id, n)
         except OSError as problem:
+            if self._last_n == n:
+                self._last_n = n - 1
             self._failed(problem)
             return None
 
+    def _fits(self, room: Room, size: int) -> bool:
+        self._reason = room.reason
+        if room.free >= size:
+            return True
+        self._next_try = time.monotonic() + RETRY_SECONDS
+        self._problem = f"the journals in {self.folder} are at their {room.reason} limit"
+        trouble(
+            "full", "the journals in %s are at their %s limit: records are lost, and counted", self.folder, room.reason
+        )
+        return False
+
     def _failed(self, problem: Exception) -> None:
+        self._reason = "disk"
         self._problem = str(problem)
         self._next_try = time.monotonic() + RETRY_SECONDS
-        trouble("journal", "the journal in %s cannot be written, records are lost and counted: %s", self.folder, problem)
+        trouble(
+            "journal", "the journal in %s cannot be written, records are lost and counted: %s", self.folder, problem
+        )
+
+    def _ring(self) -> None:
+        try:
+            if self.on_rotate is not None:
+                self.on_rotate()
+        except Exception as problem:  # because a record that is kept must not turn into one that is lost
+            trouble("ring", "the shipper could not be woken: %s", problem, exc=problem)
 
     # ---------------------------------------------------------------- upkeep, by the shipper's thread
 
     def maintain(self) -> None:
         """Make the next segment, keep to the quota, and check that the journal is still ours. Raises nothing."""
         try:
-            if self._forked() or self._segment is None:
-                return
-            if self._owner is not None and not self._owner.still_ours():
-                self._abandon()
-                return
-            self._shed = self._level()
-            segment = self._segment
-            if self._spare is None and self._shed < _SHED_ALL:
-                spare = self._make_segment(segment)
-                if spare is not None:
-                    spare.prefault()
-                    with self._opening:
-                        if self._segment is segment and self._spare is None:
-                            self._spare = spare
-                        else:
-                            try_unlink(spare.path)
+            with self._lock():
+                self._next_try = 0.0
+                if self._forked() or self._owner is None:
+                    return
+                if not self._owner.still_ours():
+                    self._abandon()
+                    return
+                segment = self._segment
+                room = look(self.folder, self.quota)
+                if self._spare is None and segment.is_busy(self.identity):
+                    spare = self._make_segment(room) if room.free >= bytes_of_segment(self._last_n + 1) else None
+                    if self._segment is segment:  # else a finalizer's record was faster, and this one stays empty
+                        self._spare = self._cold = spare
+                self._keep_to(room)
+                cold, self._cold = self._cold, None
+            if cold is not None:
+                cold.prefault()
         except Exception as problem:  # because upkeep must not end the thread that does it
             trouble("maintain", "upkeep of the journal failed: %s", problem, exc=problem)
+
+    def _keep_to(self, room: Room) -> None:
+        idle = self._segment.limit - self._segment.pos + (self._spare.size if self._spare else 0)
+        coming = 0 if self._spare else bytes_of_segment(self._last_n + 1)
+        self._shed = frozenset() if self.on_full == "block" else room.shed(idle, coming)
+        self._reason = room.reason
+        self._segment.shed(self._shed)
 
     def _abandon(self) -> None:
         """Somebody took our files away, or our lock: what comes from now on goes into a new journal."""
         trouble("taken", "the journal in %s was taken away; going on with a new one", self.folder)
-        with self._opening:
-            if self._segment is not None:
-                self._segment.limit = 0  # because a thread may still hold it
-            self._segment = self._spare = None
-            self._owner, self.counted = None, Losses()
-
-    def _level(self) -> int:
-        """What must be shed, by how full the quota and the disk are."""
-        used = 0
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                try:
-                    used += entry.stat(follow_symlinks=False).st_size
-                except OSError:
-                    continue  # because it was removed meanwhile
-        segment = self._segment
-        coming = bytes_of_segment(segment.n + 1) if segment is not None else 0
-        if used + coming > self.max_bytes or shutil.disk_usage(self.folder).free < self.min_free_bytes + coming:
-            room_left = segment is not None and segment.pos + USUAL_BYTES < segment.limit
-            return _SHED_STARTS if room_left and self.on_full != "block" else _SHED_ALL
-        if used > 0.9 * self.max_bytes:
-            return _SHED_STARTS
-        if used > 0.75 * self.max_bytes:
-            return _SHED_SAMPLES
-        return _SHED_NOTHING
+        self._segment.limit = 0  # because a thread may still hold it
+        _kept.append((self._segment, self._spare, self._owner))
+        self._forget()
 
     # ---------------------------------------------------------------- what others ask
 
@@ -297,7 +324,7 @@ class JournalWriter:
     def position(self) -> int:
         """The journal position behind the last record; 0 where nothing was recorded."""
         segment = self._segment
-        return 0 if segment is None else segment.base + segment.pos
+        return segment.base + segment.pos
 
     def losses(self) -> list[Loss]:
         """What this journal has lost so far."""
@@ -310,25 +337,31 @@ class JournalWriter:
 
     def is_empty(self) -> bool:
         """Whether nothing at all was recorded."""
-        segment = self._segment
-        return segment is None or (segment.n == 0 and segment.pos == FIRST_FRAME)
+        identity = self.identity
+        return identity is None or self.position == identity.origin + FIRST_FRAME
 
     def say_clean(self) -> None:
-        """Note that the process ends in good order. Appends still work afterwards."""
-        if self._owner is not None and not self._forked():
-            self._owner.say_clean()
+        """Note that the process ends in good order. Appends still work afterwards, and never wait for room."""
+        with self._lock():
+            self._ended_cleanly = True
+            if self._owner is not None and not self._forked():
+                self._owner.say_clean()
 
     def release(self) -> None:
-        """Give the journal up: the files stay, and whoever comes may deliver them. Nothing is appended afterwards."""
-        with self._opening:
+        """Give the journal up: the files stay, and whoever comes may deliver them. A later append opens a new one."""
+        with self._lock():
+            if self._forked():
+                return
             owner, segment, spare = self._owner, self._segment, self._spare
-            self._owner = self._segment = self._spare = None
-            self._next_try = float("inf")
-            counted, self.counted = self.counted, Losses()
-            self.counted.memory[:] = bytes(counted.memory[:])
-        if segment is not None:
-            segment.limit = 0  # because a thread may still hold it
+            identity = self.identity
+            ours = owner is not None and owner.holds_lock()
+            if segment is not NO_SEGMENT:
+                segment.limit = 0  # because a thread may still hold it
+            self._forget()
+            self.identity = identity  # because whoever delivers the rest asks whose it was
+        if not ours:
+            _kept.append((segment, spare, owner))
         if spare is not None:
             try_unlink(spare.path)
         if owner is not None:
-            owner.forget()
+            owner.give_up_lock()

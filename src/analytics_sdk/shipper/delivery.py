@@ -17,13 +17,14 @@ from analytics_sdk.journal.reader import JournalReader, Stretch
 from analytics_sdk.rollup import Cells
 from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
-from analytics_sdk.shipper.merge import merge
-from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions, RollupSink, Row, Sink
+from analytics_sdk.shipper.merge import lost_healings, merge
+from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions, RollupSink, Sink
 
 FOLD_EVERY_SECONDS = 30.0
 FOLD_EVERY_RECORDS = 50_000
 MISCONFIGURED_RETRY_SECONDS = 60.0
 REJECTED_LIMIT_BYTES = 16 << 20
+UNKNOWN_KIND = 0
 
 
 class Backoff:
@@ -105,10 +106,8 @@ class Delivery:
             return 0
         losses = self.reader.losses()
         stretch = self.reader.read(positions.rows, final=final)
-        if stretch.new == stretch.old and losses == self._losses:
-            return 0
-        self._write(stretch, losses)
-        self._losses = losses
+        if stretch.new != stretch.old or losses != self._losses:
+            self._write(stretch)
         if self._unfolded >= FOLD_EVERY_RECORDS or time.monotonic() >= self._fold_due:
             self.fold()
         return len(stretch.records)
@@ -128,31 +127,39 @@ class Delivery:
                 self._folded_to = self.positions.rows
                 break
             records = [record for record in stretch.records if record.position < self.positions.rows]
-            fold(self._cells, decode(records)[0])
+            fold(self._cells, decode(records)[0], origin=self.reader.identity.origin)
             self._unfolded += len(records)
             self._folded_to = min(stretch.new, self.positions.rows)
         return self.positions
 
-    def _write(self, stretch: Stretch, losses: list[Loss]) -> None:
+    def _write(self, stretch: Stretch) -> None:
         """Write a stretch; where the sink refuses it, narrow down to the record that it refuses and set that aside."""
+        origin = self.reader.identity.origin
         decoded, broken = decode(stretch.records)
-        batch = merge(self.journal, decoded, stretch.old, stretch.new)
-        now = self.clock.time_ns()
-        batch.losses = [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in losses]
-        batch.losses += _added([(kind, "damaged") for _, kind in broken] + [(0, "damaged")] * stretch.damaged, now)
+        batch = merge(self.journal, decoded, stretch.old, stretch.new, origin=origin)
+        found = [(position, kind, "damaged") for position, kind in broken]
+        found += [(position, UNKNOWN_KIND, "damaged") for position in stretch.damages]
+        found += [(position, int(Kind.STEP_END), "damaged") for position in lost_healings(decoded, origin)]
         try:
-            self.sink.write(batch)
+            self._send(batch, found)
         except RejectedRecord as problem:
             if len(stretch.records) <= 1:
-                self._set_aside(stretch, losses, problem)
+                self._set_aside(stretch, problem)
                 return
-            middle = len(stretch.records) // 2
-            cut = stretch.records[middle].position
-            self._write(Stretch(stretch.old, cut, stretch.records[:middle], stretch.damaged), losses)
-            self._write(Stretch(cut, stretch.new, stretch.records[middle:]), losses)
+            for half in stretch.split(len(stretch.records) // 2):
+                self._write(half)
             return
         self._moved(stretch)
-        fold(self._cells, decoded)
+        fold(self._cells, decoded, origin=origin)
+
+    def _send(self, batch: Batch, found: list[tuple[int, int, str]]) -> None:
+        """Write a batch with the running totals of what is lost, and then keep what was found in the journal."""
+        now_ns = self.clock.time_ns()
+        losses = self.reader.losses(found, now_ns)
+        batch.losses = [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in losses]
+        self.sink.write(batch)
+        self.reader.keep_found(found, now_ns)
+        self._losses = losses
 
     def _moved(self, stretch: Stretch) -> None:
         assert self.positions is not None
@@ -161,9 +168,13 @@ class Delivery:
         self._folded_to = stretch.new
         self._unfolded += len(stretch.records)
 
-    def _set_aside(self, stretch: Stretch, losses: list[Loss], problem: RejectedRecord) -> None:
-        """Keep a refused record in a file beside the journal, and count it as lost in the sink."""
+    def _set_aside(self, stretch: Stretch, problem: RejectedRecord) -> None:
+        """Keep a refused record in a file beside the journal, and count it as lost."""
         trouble("rejected", "the sink refused a record, it is set aside: %s", problem)
+        self._send(
+            Batch(self.journal, stretch.old, stretch.new),
+            [(record.position, record.kind, "rejected") for record in stretch.records],
+        )
         path = self.reader.folder / f"{self.journal.journal_id}.rejected"
         for record in stretch.records:
             line = {
@@ -173,10 +184,6 @@ class Delivery:
                 "reason": str(problem),
             }
             _append_line(path, msgspec.json.encode(line))
-        batch = Batch(self.journal, stretch.old, stretch.new)
-        batch.losses = _added([(record.kind, "rejected") for record in stretch.records], self.clock.time_ns())
-        batch.losses += [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in losses]
-        self.sink.write(batch)
         self._moved(stretch)
 
     def fold(self) -> None:
@@ -217,15 +224,6 @@ class Delivery:
             self.positions = None
             raise
         self.positions = Positions(at, at, settled=True)
-
-
-def _added(found: list[tuple[int, str]], now_ns: int) -> list[Row]:
-    """Loss rows for records of these kinds; kind 0 is unknown."""
-    counts: dict[tuple[str, str], int] = {}
-    for number, reason in found:
-        kind = Kind(number).name.lower() if number in Kind._value2member_map_ else "unknown"
-        counts[kind, reason] = counts.get((kind, reason), 0) + 1
-    return [(kind, reason, n, now_ns, now_ns) for (kind, reason), n in counts.items()]
 
 
 def _append_line(path: Path, line: bytes) -> None:

@@ -12,6 +12,9 @@ from analytics_sdk.sinks.base import Sink
 
 SinkMaker = Callable[[], Sink]
 
+_kept: list[object] = []
+"""Sinks inherited from a parent process: freeing them would close its connections from here."""
+
 
 class _Berth:
     """One sink, with what is known of it. `sink` is None until it is open."""
@@ -131,6 +134,7 @@ class Fleet:
 
     def abandon(self) -> None:
         """In a forked child: forget the parent's sinks without touching their connections."""
+        _kept.append((self._deliveries, self._berths))
         self._deliveries = {}
         self._berths = [_Berth(berth.make) for berth in self._berths]
 
@@ -144,6 +148,7 @@ class Fleet:
         delivery = self._deliveries.get(key)
         if delivery is None:
             delivery = self._deliveries[key] = Delivery(reader, berth.sink, clock=self.clock)
+        delivery.reader = reader  # because the reader of an earlier pass has been closed
         return delivery
 
     def _worked(self, berth: _Berth) -> None:
@@ -152,7 +157,9 @@ class Fleet:
 
     def _failed(self, berth: _Berth, problem: Exception) -> None:
         berth.backoff.failed(problem)
-        berth.problem = str(problem) if isinstance(problem, SinkError) else f"{type(problem).__name__}: {problem}"
+        berth.problem = (
+            str(problem) if isinstance(problem, SinkError) else type(problem).__name__
+        )  # it may hold a password
         berth.stopped = isinstance(problem, SinkMisconfigured)
         kind = "sink-stopped" if berth.stopped else "sink"
         what = "nothing is delivered until somebody acts" if berth.stopped else "delivery is tried again"

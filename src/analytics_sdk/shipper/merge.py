@@ -11,7 +11,6 @@ import msgspec
 from analytics_sdk.events import (
     CANCELLED,
     FAILED,
-    NO_START,
     STATUSES,
     ExecutionEnd,
     ExecutionStart,
@@ -27,8 +26,25 @@ _RECORDABLE = range(CANCELLED + 1)
 Decoded = list[tuple[int, Kind, Any]]
 
 
-def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int) -> Batch:
-    """The rows of the events between two positions."""
+def key_of(position: int, start: int, origin: int) -> int:
+    """The key of the row that an ending belongs to: where it began, or where it stands itself when that is not here.
+
+    `origin` is the journal's first position: what began before stands in another journal.
+    """
+    return start if origin <= start < position else position
+
+
+def lost_healings(decoded: Decoded, origin: int = 0) -> list[int]:
+    """The positions of healings of which nobody can tell any more what they healed."""
+    return [
+        position
+        for position, kind, event in decoded
+        if kind is Kind.STEP_END and event.revises is not None and key_of(position, event.start, origin) == position
+    ]
+
+
+def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int, *, origin: int = 0) -> Batch:
+    """The rows of the events between two positions. `origin`: the journal's first position."""
     executions: dict[int, Row] = {}
     steps: dict[int, Row] = {}
     late_executions: dict[int, Row] = {}
@@ -36,13 +52,15 @@ def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int) -> Bat
     batch = Batch(journal, old, new)
     for position, kind, event in decoded:
         if kind is Kind.STEP_END:
-            key = position if event.start == NO_START else event.start
+            key = key_of(position, event.start, origin)
+            if event.revises is not None and key == position:
+                continue  # see lost_healings
             place = steps if key >= old else late_steps
             place[key] = _step_row(key, position, event, place.get(key))
         elif kind is Kind.STEP_START:
             steps[position] = _running_step_row(position, event)
         elif kind is Kind.EXECUTION_END:
-            key = position if event.start == NO_START else event.start
+            key = key_of(position, event.start, origin)
             place = executions if key >= old else late_executions
             place[key] = _execution_row(key, position, event)
         elif kind is Kind.EXECUTION_START:
@@ -197,5 +215,5 @@ def _sample_row(position: int, event: Sample) -> Row:
         event.host_cpu_percent,
         event.host_memory_used_bytes,
         event.host_memory_total_bytes,
-        None if event.gpus is None else msgspec.json.encode([msgspec.structs.asdict(gpu) for gpu in event.gpus]).decode(),
+        None if event.gpus is None else _json([msgspec.structs.asdict(gpu) for gpu in event.gpus]),
     )

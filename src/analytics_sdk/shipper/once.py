@@ -10,8 +10,8 @@ from pathlib import Path
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import JournalError
+from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.reader import JournalReader, find_journals
-from analytics_sdk.journal.writer import new_identity
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
 from analytics_sdk.shipper.shipper import LOCK_NAME, ship_journal
 
@@ -50,7 +50,13 @@ def ship_lock(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def ship_pass(fleet: Fleet, folder: Path, *, adopt_foreign: bool = False, on_progress: Callable[[Shipment], None] | None = None) -> Shipment:
+def ship_pass(
+    fleet: Fleet,
+    folder: Path,
+    *,
+    adopt_foreign: bool = False,
+    on_progress: Callable[[Shipment], None] | None = None,
+) -> Shipment:
     """Deliver every journal of the folder once: the dead's wholly, the living's as far as written."""
     shipment = Shipment()
     before = fleet.delivered_records
@@ -135,7 +141,7 @@ class Undelivered:
 
 
 def undelivered(folder: Path, position_of: Callable[[str], int]) -> Undelivered:
-    """What has not been delivered yet; `position_of` tells how far the sink has come with a journal. Changes nothing."""
+    """What has not been delivered yet, changing nothing. `position_of`: how far the sink has come with a journal."""
     living = foreign = total = 0
     journal_ids = find_journals(folder)
     here = new_identity()
@@ -146,11 +152,7 @@ def undelivered(folder: Path, position_of: Callable[[str], int]) -> Undelivered:
             if reader.is_foreign(here):
                 foreign += 1
                 continue
-            adoption = reader.adopt(here)
-            if adoption is None:
-                living += 1
-            else:
-                adoption.close()
+            living += not reader.is_dead(here)
         finally:
             reader.close()
     return Undelivered(len(journal_ids), living, foreign, total)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.guard import trouble
+from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.reader import JournalReader, find_journals
-from analytics_sdk.journal.writer import JournalWriter, new_identity
+from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
 
 ORPHANS_EVERY_SECONDS = 5.0

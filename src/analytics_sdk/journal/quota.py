@@ -1,0 +1,61 @@
+"""How full a journal folder is, and what has to be left out for that.
+
+Near its quota a journal first leaves out samples of resources, then beginnings, and at last everything: an ending
+says all that its beginning says, so that endings and recoveries are kept for longest.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from analytics_sdk.events import Kind
+
+SHED_SAMPLES_FROM = 0.75
+SHED_STARTS_FROM = 0.9
+_SAMPLES = frozenset({Kind.SAMPLE})
+_SAMPLES_AND_STARTS = frozenset({Kind.SAMPLE, Kind.EXECUTION_START, Kind.STEP_START})
+_NOTHING: frozenset[Kind] = frozenset()
+
+
+class Quota(NamedTuple):
+    """The most that all journals of a folder may take, and what they must leave free on the disk, in bytes."""
+
+    max_bytes: int
+    min_free_bytes: int
+
+
+class Room(NamedTuple):
+    """What a look at the folder found, in bytes."""
+
+    allocated: int
+    free: int
+    """How much the journals may still grow; negative where they are over their quota."""
+    reason: str
+    """What would be to blame for a loss: "quota" or "disk"."""
+
+    def shed(self, idle: int, coming: int) -> frozenset[Kind]:
+        """The kinds to leave out. `idle` bytes of what is allocated are unused, `coming` are asked for next."""
+        used = self.allocated - idle
+        share = used / max(1, used + idle + max(0, self.free))
+        if share >= SHED_STARTS_FROM or (self.free < coming and share >= SHED_SAMPLES_FROM):
+            return _SAMPLES_AND_STARTS
+        return _SAMPLES if share >= SHED_SAMPLES_FROM else _NOTHING
+
+
+def look(folder: Path, quota: Quota) -> Room:
+    """Measure a folder.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    allocated = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                allocated += entry.stat(follow_symlinks=False).st_size
+            except OSError:
+                continue  # because it was removed meanwhile
+    by_quota = quota.max_bytes - allocated
+    by_disk = shutil.disk_usage(folder).free - quota.min_free_bytes
+    return Room(allocated, min(by_quota, by_disk), "quota" if by_quota <= by_disk else "disk")
