@@ -21,9 +21,9 @@ def main() -> None:
 
 def _say(problem: Exception, code: int) -> int:
     """Print what happened and what to do, a line each."""
-    from analytics_sdk.cli.terminal import inert
+    from analytics_sdk.reporting.words import make_inert
 
-    what, _, advice = inert(str(problem)).partition("; ")
+    what, _, advice = make_inert(str(problem)).partition("; ")
     print(f"error: {what}", file=sys.stderr)
     print(f"  {advice or 'run `analytics-sdk doctor` to see settings, sink and journals'}", file=sys.stderr)
     return code

@@ -11,7 +11,7 @@ import random
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from analytics_sdk.cli.demo_loop import Node, Workflow
@@ -139,9 +139,7 @@ def _make_server(mood: str, closing: threading.Event) -> socketserver.ThreadingT
                 closing.wait(1.0)
 
         def _answer(self) -> None:
-            try:
+            with suppress(OSError):  # because who asked has lost patience and hung up
                 self.wfile.write(orders)
-            except OSError:
-                pass  # because who asked has lost patience and hung up
 
     return socketserver.ThreadingTCPServer(("127.0.0.1", 0), Partner)

@@ -59,7 +59,9 @@ def read_instrument_table(start: Path | None = None) -> dict[str, Any]:
         SettingError: the file is no TOML, or the table holds a key that is not known.
     """
     here = (start or Path.cwd()).resolve()
-    file = next((folder / "pyproject.toml" for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), None)
+    file = next(
+        (folder / "pyproject.toml" for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), None
+    )
     if file is None:
         return {}
     try:
@@ -115,7 +117,9 @@ def make_order(wanted: Mapping[str, Any], main: str | None) -> dict[str, Any]:
     loop = wanted.get("loop")
     named = {role: [full_place(loop, place) for place in _listed(role, wanted.get(role))] for role in ROLES}
     if loop is None and not any(named.values()):
-        raise TargetError("nothing to track was named; say --loop pkg.mod:Class, or fill [tool.analytics_sdk.instrument]")
+        raise TargetError(
+            "nothing to track was named; say --loop pkg.mod:Class, or fill [tool.analytics_sdk.instrument]"
+        )
     places = [*([loop] if loop else []), *(place for role in ROLES for place in named[role])]
     modules = {place: module_of(place) for place in places}
     in_main = {place for place in places if main is not None and modules[place] in ("__main__", main)}
@@ -125,7 +129,9 @@ def make_order(wanted: Mapping[str, Any], main: str | None) -> dict[str, Any]:
         for place in [place for place in named[role] if place in in_main]:
             owner, _, name = place.partition(":")[2].rpartition(".")
             if not owner:
-                raise TargetError(f"{place} is a function of the script itself, where only methods of classes can be tracked; move it into a module")
+                raise TargetError(
+                    f"{place} is a function of the script itself; only methods of its classes can be tracked"
+                )
             classes.setdefault(owner, {}).setdefault(role, []).append(name)
     threads = bool(wanted.get("threads"))
     target = loop if loop not in in_main else None
@@ -151,7 +157,9 @@ def _options(places: Mapping[str, list[str]], threads: bool, has_defaults: bool)
 def _listed(role: str, value: object) -> list[str]:
     listed = [value] if isinstance(value, str) else value or []
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-        raise TargetError(f"{role} is a method name, a place such as pkg.mod:Class.method, or a list of these, not {value!r}")
+        raise TargetError(
+            f"{role} is a method name, a place such as pkg.mod:Class.method, or a list of these, not {value!r}"
+        )
     return listed
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import sys
 import unicodedata
@@ -12,9 +11,10 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
+from analytics_sdk.reporting.words import make_inert
+
 MIN_COLUMN = 8
 _GAP = "  "
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,6 @@ class Column:
     title: str
     right: bool = False
     flexible: bool = False
-
-
-def inert(text: object) -> str:
-    """Stored text as it may reach a terminal: no control characters, no escape sequences, no change of direction."""
-    return _CONTROL.sub("", str(text).replace("\n", " ").replace("\t", " "))
 
 
 def width_of(text: str) -> int:
@@ -57,15 +52,14 @@ def shorten(text: str, width: int) -> str:
 
 def table_lines(columns: Sequence[Column], rows: Iterable[Sequence[object]], width: int | None) -> list[str]:
     """A table as lines, titles first. `width` is the terminal's, or None where nothing needs to fit."""
-    cells = [[inert(cell) for cell in row] for row in rows]
-    widths = [
-        max([width_of(column.title), *(width_of(row[at]) for row in cells)]) for at, column in enumerate(columns)
-    ]
+    cells = [[make_inert(str(cell)) for cell in row] for row in rows]
+    widths = [max([width_of(column.title), *(width_of(row[at]) for row in cells)]) for at, column in enumerate(columns)]
     if width is not None:
         _narrow(widths, columns, width - len(_GAP) * (len(columns) - 1))
     return [
         _GAP.join(
-            _pad(shorten(cell, size), size, column.right) for cell, size, column in zip(row, widths, columns, strict=True)
+            _pad(shorten(cell, size), size, column.right)
+            for cell, size, column in zip(row, widths, columns, strict=True)
         ).rstrip()
         for row in [[column.title for column in columns], *cells]
     ]

@@ -78,7 +78,7 @@ class Watch:
 
             self.instrumented.append(auto_instrument(target, **options))
         except ImportError as error:
-            self.problems.append("%s cannot import analytics_sdk (%s); install it there" % (sys.executable, error))
+            self.problems.append(f"{sys.executable} cannot import analytics_sdk ({error}); install it there")
         except Exception as error:
             self.problems.append(str(error))
 
@@ -92,12 +92,12 @@ class Watch:
             self.problems += instrumentation.failed.values()
         unseen += [order["place"] for order in self.main.values()]
         if unseen:
-            self.problems.append("never appeared: %s; nothing of it was recorded" % ", ".join(unseen))
+            self.problems.append(f"never appeared: {', '.join(unseen)}; nothing of it was recorded")
         if self.problems and sys.stderr is not None:
-            try:
-                sys.stderr.write("analytics-sdk: %s\n" % "; ".join(self.problems).replace("\n", " "))
-            except Exception:
-                pass  # because the program may have closed its stderr, and is ending anyway
+            from contextlib import suppress
+
+            with suppress(Exception):  # because the program may have closed its stderr, and is ending anyway
+                sys.stderr.write(f"analytics-sdk: {' - '.join(self.problems)}".replace("\n", " ") + "\n")
 
 
 def step_aside():
@@ -115,7 +115,7 @@ def begin_watch():
         if text and os.environ.get("ANALYTICS_SDK_DISABLED", "").strip().lower() != "true":
             Watch(json.loads(text)).begin()
     except Exception as error:
-        sys.stderr.write("analytics-sdk: nothing will be recorded: %s: %s\n" % (type(error).__name__, error))
+        sys.stderr.write(f"analytics-sdk: nothing will be recorded: {type(error).__name__}: {error}\n")
 
 
 def run_the_hosts_own():
