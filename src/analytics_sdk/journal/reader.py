@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import (
@@ -32,13 +31,14 @@ from analytics_sdk.journal.record import (
     FIRST_FRAME,
     FRAME_BYTES,
     MAGIC,
+    Record,
     base_of_segment,
     bytes_of_segment,
-    frame_at,
-    frames,
     resync,
     salts,
     segment_name,
+    verifies,
+    walk,
 )
 
 WINDOW_BYTES = 1 << 20
@@ -46,14 +46,6 @@ _LATER = -2
 ORPHAN_SECONDS = 60.0
 """A journal whose owner file is gone counts as without owner when it has not changed for this long."""
 _NAME = re.compile(r"([0-9a-f]{32})(?:\.owner|-(\d{8})\.seg)")
-
-
-class Record(NamedTuple):
-    """One record as it stands in the journal. `position` is its sequence number."""
-
-    position: int
-    kind: int
-    payload: bytes
 
 
 @dataclass(slots=True)
@@ -143,13 +135,10 @@ class JournalReader:
             return done
         seeds = salts(self.journal_id, n)
         data = os.pread(self._fd, WINDOW_BYTES, offset)
-        at = 0
-        for frame in frames(data, seeds):
-            stretch.records.append(Record(stretch.new, frame.kind, frame.payload))
-            at = frame.end
-            stretch.new = base + offset + at
-            if len(stretch.records) >= max_records:
-                return False
+        at = walk(data, 0, seeds, stretch.new, stretch.records, max_records)
+        stretch.new += at
+        if len(stretch.records) >= max_records:
+            return False
         rest = size - (offset + at)
         if at > 0 and len(data) == WINDOW_BYTES and rest > 0:
             return False
@@ -186,7 +175,7 @@ class JournalReader:
         for other in later:
             if self._open_segment(other) >= 0:
                 data = os.pread(self._fd, 2 * FRAME_BYTES + 0xFFFF, FIRST_FRAME)
-                if frame_at(data, 0, salts(self.journal_id, other)) is not None:
+                if verifies(data, 0, salts(self.journal_id, other)):
                     return True
         return False
 

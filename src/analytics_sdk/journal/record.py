@@ -35,7 +35,6 @@ behind all of their positions, so that an ending whose beginning stands in the o
 
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 MAGIC = b"ANLYSEG1"
@@ -96,45 +95,46 @@ def base_of_segment(n: int) -> int:
     return FIRST_SEGMENT_BYTES * ((1 << doubled) - 1) + (n - doubled) * LARGEST_SEGMENT_BYTES
 
 
-class Frame(NamedTuple):
-    """One verified frame; `offset` is that of its first byte in the data it was found in."""
+class Record(NamedTuple):
+    """One record as it stands in a journal. `position` is its sequence number."""
 
-    offset: int
+    position: int
     kind: int
     payload: bytes
 
-    @property
-    def end(self) -> int:
-        return self.offset + FRAME_BYTES + len(self.payload)
+
+def verifies(data: bytes, offset: int, seeds: tuple[int, ...]) -> bool:
+    """Whether a frame begins at `offset`."""
+    return walk(data, offset, seeds, 0, [], 1) > offset
 
 
-def frame_at(data: bytes, offset: int, seeds: tuple[int, ...]) -> Frame | None:
-    """The frame that begins at `offset`, or None where none verifies."""
-    if offset + FRAME_BYTES > len(data):
-        return None
-    sync, kind, length, crc = FRAME.unpack_from(data, offset)
-    if sync != SYNC or kind not in KINDS:
-        return None
-    start = offset + FRAME_BYTES
-    payload = data[start : start + length]
-    if len(payload) != length or zlib.crc32(payload, seeds[kind]) != crc:
-        return None
-    return Frame(offset, kind, payload)
+def walk(data: bytes, offset: int, seeds: tuple[int, ...], base: int, into: list[Record], limit: int) -> int:
+    """Collect records from `offset` on, until `limit` are collected or up to the first place where no frame verifies.
 
-
-def frames(data: bytes, seeds: tuple[int, ...]) -> Iterator[Frame]:
-    """The frames from the beginning of `data` up to the first place where none verifies."""
-    offset = 0
-    while (frame := frame_at(data, offset, seeds)) is not None:
-        yield frame
-        offset = frame.end
+    `base` is the journal position of the data's first byte. The offset where it stopped.
+    """
+    unpack, size = FRAME.unpack_from, len(data)
+    room = limit - len(into)
+    while room > 0 and offset + FRAME_BYTES <= size:
+        sync, kind, length, crc = unpack(data, offset)
+        start = offset + FRAME_BYTES
+        end = start + length
+        if sync != SYNC or kind not in KINDS or end > size:
+            break
+        payload = data[start:end]
+        if zlib.crc32(payload, seeds[kind]) != crc:
+            break
+        into.append(Record(base + offset, kind, payload))
+        offset = end
+        room -= 1
+    return offset
 
 
 def resync(data: bytes, offset: int, seeds: tuple[int, ...]) -> int:
     """The offset of the next frame that verifies, from `offset` on; the length of the data where there is none."""
     sync = bytes((SYNC,))
     while (offset := data.find(sync, offset)) >= 0:
-        if frame_at(data, offset, seeds) is not None:
+        if verifies(data, offset, seeds):
             return offset
         offset += 1
     return len(data)
