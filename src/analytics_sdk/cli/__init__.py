@@ -5,6 +5,8 @@ import sys
 OK, NO, USAGE, ENVIRONMENT = range(4)
 """Exit codes: fine; the answer is no; the command was used wrongly; something around it is missing or broken."""
 
+IMPERATIVES = frozenset("check install look make name put run say set start swap try use write".split())
+
 
 def main() -> None:
     """Run the command that the user typed. The one place where our exceptions become two lines and an exit code."""
@@ -23,10 +25,19 @@ def _say(problem: Exception, code: int) -> int:
     """Print what happened and what to do, a line each."""
     from analytics_sdk.reporting.words import make_inert
 
-    what, _, advice = make_inert(str(problem)).partition("; ")
+    what, advice = split_advice(make_inert(str(problem)))
     print(f"error: {what}", file=sys.stderr)
-    print(f"  {advice or 'run `analytics-sdk doctor` to see settings, sink and journals'}", file=sys.stderr)
+    print(f"  {advice}", file=sys.stderr)
     return code
+
+
+def split_advice(message: str) -> tuple[str, str]:
+    """What happened and what to do. Our messages put what to do last, after a semicolon, colon or full stop."""
+    for mark in ("; ", ": ", ". "):
+        what, _, advice = message.rpartition(mark)
+        if what and (mark == "; " or advice.partition(" ")[0] in IMPERATIVES):
+            return what, advice
+    return message, "run `analytics-sdk doctor` to see settings, sink and journals"
 
 
 def _forget_stdout() -> None:

@@ -1,2 +1,188 @@
-def stats() -> None:
-    """Soon."""
+"""`analytics-sdk stats`: the numbers of one workflow, or of all."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from analytics_sdk.clock import SYSTEM_CLOCK
+from analytics_sdk.cli import NO
+from analytics_sdk.cli.period import parse_period
+from analytics_sdk.cli.store import Db, Json, open_store, undelivered_json, undelivered_line
+from analytics_sdk.cli.terminal import Column, emphasise, print_json, print_table
+from analytics_sdk.query.window import to_ns
+from analytics_sdk.reporting.words import Words, make_inert
+
+MOST_ERRORS = 10
+Row = Mapping[str, Any]
+
+
+def stats(
+    workflow: Annotated[str | None, typer.Argument(help="One workflow. [default: all]")] = None,
+    last: Annotated[
+        float, typer.Option(parser=parse_period, metavar="24h|7d|30m", help="How far back from now.")
+    ] = "24h",  # type: ignore[assignment]  # because typer parses the default as if it had been typed
+    exact: Annotated[bool, typer.Option("--exact", help="Percentiles to the nanosecond, not within 1 %.")] = False,
+    db: Db = None,
+    json: Json = False,
+) -> None:
+    """Does it work, how long does it take, what breaks, what does healing save. Exit code 1: nothing was recorded."""
+    now_ns = SYSTEM_CLOCK.time_ns()
+    with open_store(db) as store:
+        answer = store.query.stats(
+            workflow, start_ns=now_ns - round(last * 1e9), exact=exact, relative=True, now_ns=now_ns
+        )
+        if json:
+            print_json({**answer, "undelivered": undelivered_json(store.undelivered)})
+        else:
+            words = Words()
+            print_stats(answer, workflow, words)
+            for line in remarks(answer, words), undelivered_line(store.undelivered, words):
+                if line:
+                    print(f"\n{line}")
+    if not sum(answer["status_counts"].values()):
+        raise typer.Exit(NO)
+
+
+def print_stats(answer: Mapping[str, Any], workflow: str | None, words: Words) -> None:
+    """The whole answer, for people."""
+    window = answer["window"]
+    period = words.period(to_ns(window["start"]), to_ns(window["end"]))
+    print(emphasise(f"{make_inert(workflow) if workflow else 'All workflows'}, {period}"))
+    if not sum(answer["status_counts"].values()):
+        print("Nothing was recorded in this time.")
+        return
+    for title, text in headlines(answer, words):
+        print(f"{title:<14}{text}")
+    if len(answer.get("workflows", ())) > 1:
+        print_workflows(answer["workflows"], words)
+    print_steps(answer["steps"], words, with_workflow=workflow is None)
+    print_errors(answer["errors"], words)
+    print_strategies(answer["recovery"]["strategies"], words)
+
+
+def headlines(answer: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """The numbers that come first, each with its name."""
+    rate, took, healing = answer["success_rate"], answer["performance"], answer["recovery"]
+    interval = (rate["ci_low"], rate["ci_high"])
+    counts = ", ".join(f"{words.count(n)} {words.status(word)}" for word, n in answer["status_counts"].items() if n)
+    first_pass = round(rate["first_pass_rate"] * rate["n"] / 100) if rate["n"] else 0
+    lines = [
+        ("Executions", counts),
+        ("Success", words.rate(rate["success_rate"], rate["n"], rate["succeeded"], interval)),
+        (
+            "First pass",
+            f"{words.percent(rate['first_pass_rate'])} needed no healing ({words.share(first_pass, rate['n'])})",
+        ),
+        (
+            "Duration",
+            f"{words.seconds(took['p50_duration'])} median, {words.seconds(took['p95_duration'])} p95, "
+            f"{words.seconds(took['p99_duration'])} p99, {words.seconds(took['avg_duration'])} on average",
+        ),
+    ]
+    if not took["n"]:
+        lines.pop()
+    if healing["attempts"]:
+        lines.append(
+            (
+                "Healing",
+                f"{words.share(healing['succeeded'], healing['attempts'])} attempts worked, "
+                f"{words.seconds(healing['total_duration'])} spent on them",
+            )
+        )
+    return lines
+
+
+def print_workflows(workflows: Sequence[Row], words: Words) -> None:
+    print_table(
+        "Workflows",
+        [
+            Column("workflow", flexible=True),
+            *(Column(title, right=True) for title in ("n", "success", "first pass", "average", "p95")),
+        ],
+        [
+            (
+                row["workflow_id"],
+                words.count(row["n"]),
+                words.percent(row["success_rate"]),
+                words.percent(row["first_pass_rate"]),
+                words.seconds(row["avg_duration"]),
+                words.seconds(row["p95_duration"]),
+            )
+            for row in workflows
+        ],
+    )
+
+
+def print_steps(steps: Sequence[Row], words: Words, with_workflow: bool) -> None:
+    several = with_workflow and len({row["workflow_id"] for row in steps}) > 1
+    print_table(
+        "Steps",
+        [
+            *([Column("workflow", flexible=True)] if several else []),
+            Column("step", flexible=True),
+            *(Column(title, right=True) for title in ("n", "success", "healed", "failed", "median", "p95")),
+        ],
+        [
+            (
+                *([row["workflow_id"]] if several else []),
+                row["node_id"],
+                words.count(row["n"]),
+                words.percent(row["success_rate"]),
+                words.count(row["recovered"]),
+                words.count(row["failed"]),
+                words.seconds(row["p50_duration"]),
+                words.seconds(row["p95_duration"]),
+            )
+            for row in steps
+        ],
+    )
+
+
+def print_errors(errors: Sequence[Row], words: Words) -> None:
+    print_table(
+        "Errors" if len(errors) <= MOST_ERRORS else f"Errors, the {MOST_ERRORS} most frequent of {len(errors)}",
+        [Column("n", right=True), Column("type"), Column("message", flexible=True), Column("last seen")],
+        [
+            (
+                words.count(row["n"]),
+                row["error_type"] or "-",
+                row["message"] or "-",
+                words.moment(to_ns(row["last_seen"])),
+            )
+            for row in errors[:MOST_ERRORS]
+        ],
+    )
+
+
+def print_strategies(strategies: Sequence[Row], words: Words) -> None:
+    print_table(
+        "Healing",
+        [
+            Column("strategy", flexible=True),
+            *(Column(title, right=True) for title in ("attempts", "worked", "rate", "average")),
+        ],
+        [
+            (
+                row["strategy"],
+                words.count(row["attempts"]),
+                words.count(row["succeeded"]),
+                words.percent(row["success_rate"]),
+                words.seconds(row["avg_duration"]),
+            )
+            for row in strategies
+        ],
+    )
+
+
+def remarks(answer: Mapping[str, Any], words: Words) -> str | None:
+    """What a reader must know about the numbers: what runs, what is missing, that the window was widened."""
+    said = []
+    if answer["running"]:
+        said.append(f"{words.count(len(answer['running']))} still running, in no rate.")
+    if not answer["data_complete"]:
+        lost = ", ".join(f"{words.count(loss['n'])} {loss['kind']} ({loss['reason']})" for loss in answer["losses"])
+        said.append(f"Incomplete: these records were lost: {lost}.")
+    if answer["window"]["widened"]:
+        said.append("The window was widened to whole hours.")
+    return " ".join(said) or None

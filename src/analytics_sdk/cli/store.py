@@ -1,0 +1,128 @@
+"""The database that a command reads: found by the settings, never made, and what has not reached it yet."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analytics_sdk.config import Settings, resolve, sqlite_file
+from analytics_sdk.errors import SettingError, SinkUnavailable
+from analytics_sdk.journal.reader import find_journals
+from analytics_sdk.reporting.words import Words
+from analytics_sdk.shipper.once import Undelivered, undelivered
+from analytics_sdk.sinks import describe, make_sink
+
+if TYPE_CHECKING:
+    from analytics_sdk.query import Query
+    from analytics_sdk.sinks.sql import SqlSink
+
+Db = Annotated[
+    str | None, typer.Option("--db", metavar="URL", help="The database. [default: the sink of the settings]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A database to read from."""
+
+    settings: Settings
+    target: Any
+    query: "Query"
+    undelivered: Undelivered
+
+    @property
+    def name(self) -> str:
+        """The database without its password."""
+        return describe(self.target)
+
+
+def settings_for(db: str | None) -> Settings:
+    """The settings in effect, with the sink that the user typed.
+
+    Raises:
+        typer.BadParameter: what was typed is no database URL.
+        SettingError: a setting from elsewhere cannot work.
+    """
+    try:
+        return resolve({"sink": db})
+    except SettingError as problem:
+        if db is None or "setting sink" not in str(problem):
+            raise
+        raise typer.BadParameter(str(problem).partition("; it ")[2], param_hint="--db") from None
+
+
+@contextmanager
+def open_store(db: str | None) -> Iterator[Store]:
+    """Open the database for reading; nothing is made.
+
+    Raises:
+        SinkUnavailable: there is no such file, or the server does not answer.
+        AnalyticsError: it cannot be read.
+    """
+    settings = settings_for(db)
+    target = settings.sinks[0]
+    refuse_missing_file(target)
+    sink = make_sink(target, schema=settings.schema, table_prefix=settings.table_prefix)
+    try:
+        from analytics_sdk.query import Query  # here, because it loads the database library
+
+        yield Store(settings, target, Query(sink), find_undelivered(settings, sink))
+    finally:
+        sink.close()
+
+
+def refuse_missing_file(target: Any) -> None:
+    """Raises:
+    SinkUnavailable: it is a SQLite file that is not there.
+    """
+    file = sqlite_file(target)
+    if file is not None and not file.exists():
+        raise SinkUnavailable(
+            f"there is no database {file}; run your program first, or name the right one with --db sqlite:///PATH"
+        )
+
+
+def find_undelivered(settings: Settings, sink: Any) -> Undelivered:
+    """What stands in the sink's journals and has not reached it."""
+    folder = settings.journal_dir
+    if folder is None or not find_journals(folder):
+        return Undelivered(0, 0, 0, 0)
+    positions = read_positions(sink)
+    return undelivered(folder, lambda journal_id: positions.get(journal_id, 0))
+
+
+def read_positions(sink: "SqlSink") -> dict[str, int]:
+    """How far a SQL sink has come with each journal; nothing where it cannot tell, because it has no tables yet."""
+    from sqlalchemy import select
+
+    from analytics_sdk.query.sql_reader import SqlReader
+
+    class Positions(SqlReader):
+        def read(self) -> dict[str, int]:
+            c = self._tables.journal_positions.c
+            with self._engine.connect() as connection:
+                return {row[0]: row[1] for row in connection.execute(select(c.journal_id, c.position))}
+
+    try:
+        return Positions(sink.engine, sink.tables).read()
+    except Exception:  # because a database that cannot be read is told of by the question itself
+        return {}
+
+
+def undelivered_line(found: Undelivered, words: Words) -> str | None:
+    """One line on what is missing from an answer, or None where nothing is."""
+    if not found.bytes:
+        return None
+    who = f"{words.count(found.journals)} journal" + ("" if found.journals == 1 else "s")
+    living = f", {found.living} of running programs" if found.living else ""
+    return (
+        f"Not delivered yet: {words.size(found.bytes)} in {who}{living}. `analytics-sdk ship --once` delivers it now."
+    )
+
+
+def undelivered_json(found: Undelivered) -> dict[str, int]:
+    """The same for machines."""
+    return asdict(found)
