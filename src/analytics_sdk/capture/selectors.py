@@ -82,7 +82,10 @@ class Call:
 def asks_for(spec: object) -> frozenset[str]:
     """The names among result, exception and item that a selector asks for."""
     if isinstance(spec, str):
-        return frozenset(_root(field) for _, field, _, _ in Formatter().parse(spec) if field) & AFTER_NAMES
+        try:
+            return frozenset(_root(field) for _, field, _, _ in Formatter().parse(spec) if field) & AFTER_NAMES
+        except ValueError:  # because it is no template; compiling it says so
+            return frozenset()
     if callable(spec):
         return frozenset(_parameters_of(spec)) & AFTER_NAMES
     return frozenset()

@@ -159,7 +159,7 @@ class FrameTracker(CallTracker):
         if message is None:
             message = self.error_message(args, kwargs, extras)
         if message is None and type(result) not in PLAIN:
-            found = getattr(result, "error", None)
+            found = self.attribute(result, "error")
             message = None if found is None else message_of(found)
         return status, message
 
@@ -167,7 +167,15 @@ class FrameTracker(CallTracker):
         """The guide's shapes: `result.success` that is False; a workflow that returns exactly False."""
         if type(result) in PLAIN:
             return FAILED if result is False and self.is_workflow else SUCCESS
-        return FAILED if getattr(result, "success", None) is False else SUCCESS
+        return FAILED if self.attribute(result, "success") is False else SUCCESS
+
+    def attribute(self, result: Any, name: str) -> Any:
+        """An attribute of the host's result; None where it has none, or raises when asked."""
+        try:
+            return getattr(result, name, None)
+        except Exception as problem:  # because asking runs the host's own code
+            self.note_bad_verdict(f"result.{name}", problem)
+            return None
 
     def asked(
         self,
