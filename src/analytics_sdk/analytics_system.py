@@ -45,8 +45,11 @@ class MetricsCollector:
 class AnalyticsSystem:
     """The parts of one process, working together. Made by `get_analytics_system` or `configure`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, check: bool = True) -> None:
         """Put the parts together. Opens no database: that is the shipper's, when there is something to deliver.
+
+        `check` finds out now what is wrong with the sinks and the journal's folder. It loads the database library,
+        and is left out inside the host's first tracked call.
 
         Raises:
             SettingError: a setting cannot work.
@@ -62,7 +65,8 @@ class AnalyticsSystem:
         self._closing = threading.RLock()
         self._pid = os.getpid()
         makers = [lambda i=i: self._sink(i) for i in range(len(settings.sinks))]
-        _check_by_making(settings)
+        if check:
+            _check_by_making(settings)
         self.writer = JournalWriter(
             settings.journal_dir,
             clock=settings.clock,
@@ -338,7 +342,7 @@ def set_enabled(enabled: bool) -> None:
             active.recorder = _system.recorder
 
 
-def _settled(given: dict[str, Any]) -> AnalyticsSystem:
+def _settled(given: dict[str, Any], *, check: bool = True) -> AnalyticsSystem:
     global _system
     with _lock:
         old = _system if _system is not None and not _system.closed else None
@@ -347,7 +351,7 @@ def _settled(given: dict[str, Any]) -> AnalyticsSystem:
         settings = resolve(given, keep=None if _system is None else _system.settings)
         if old is not None and settings == old.settings:
             return old
-        new = AnalyticsSystem(settings)
+        new = AnalyticsSystem(settings, check=check)
         _system = new
         active.enabled = active.enabled and not disabled_by_environment()
         active.recorder = new.recorder if active.enabled else None
@@ -376,7 +380,7 @@ def _bootstrap() -> Recorder | None:
                 if disabled_by_environment():
                     active.enabled = False
                     return None
-                _settled({})
+                _settled({}, check=False)
             return active.recorder
     except Exception as problem:  # because we are inside the host's loop
         active.enabled = False
