@@ -17,15 +17,12 @@ from analytics_sdk.capture.endings import (
 )
 from analytics_sdk.capture.recorder import active
 from analytics_sdk.capture.selectors import Before, Call, asks_for, compile_after, compile_before, default_of
-from analytics_sdk.capture.wrapping import CallTracker
+from analytics_sdk.capture.wrapping import PLAIN, CallTracker
 from analytics_sdk.errors import SelectorError
 from analytics_sdk.events import FAILED, SUCCESS
 from analytics_sdk.guard import text_of, trouble
 
 ControlFlowArgument = Iterable[type[BaseException]] | type[BaseException]
-
-PLAIN = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set, frozenset})
-"""Types whose instances have no `success` attribute: nothing to ask them."""
 
 
 class FrameTracker(CallTracker):
@@ -305,8 +302,8 @@ class StepTracker(FrameTracker):
                 if frame.is_step and self.is_already_seen(frame, args, node_id):
                     frame.joined += 1
                     return None
-                if frame.execution is not None and frame.execution.recorder is not None and not frame.ended:  # type: ignore[attr-defined]  # because both kinds of frame have one
-                    recorder = frame.execution.recorder  # type: ignore[attr-defined]  # because both kinds have one
+                if frame.recorder is not None and not frame.ended:
+                    recorder = frame.recorder  # because what is open ends in the system where it began
             return recorder.begin_step(
                 node_id,
                 action_type,
@@ -317,6 +314,16 @@ class StepTracker(FrameTracker):
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("begin", "recording the start of %s failed: %s", self.name, error_type_of(problem), exc=problem)
             return None
+
+    def returned(self, frame: Step, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Record that the call returned; the usual way is short, because every successful step goes it."""
+        if self.success is None and frame.said_status is None and type(result) in PLAIN:
+            try:
+                frame.recorder.end_step(frame, SUCCESS)  # type: ignore[union-attr]  # because begin_step has set it
+            except Exception as problem:  # because nothing of ours may reach the host
+                trouble("end", "recording the end of %s failed: %s", self.name, error_type_of(problem), exc=problem)
+            return
+        super().returned(frame, args, kwargs, result)
 
     def end(self, frame: Step, status: int, error_type: str | None, message: str | None) -> None:
         assert frame.recorder is not None

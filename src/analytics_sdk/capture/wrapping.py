@@ -16,6 +16,9 @@ from analytics_sdk.guard import trouble
 MARK = "__analytics_sdk_tracker__"
 """The attribute of a wrapper that holds its tracker."""
 
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set, frozenset})
+"""Types whose instances end nothing later and have no attributes of a result: nothing to ask them."""
+
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
@@ -87,7 +90,7 @@ def _wrap_function(func: Callable[..., Any], tracker: CallTracker) -> Callable[.
             raised(frame, args, kwargs, error)
             raise
         current.set(frame.parent)
-        if ends_later(type(result)):
+        if type(result) not in PLAIN and ends_later(type(result)):
             return _follow(tracker, frame, args, kwargs, result)
         returned(frame, args, kwargs, result)
         return result
