@@ -2,6 +2,7 @@
 
 from analytics_sdk.query.query import Query
 from analytics_sdk.query.series import choose_bucket_ns
+from analytics_sdk.query.stats import empty_stats
 from analytics_sdk.query.window import Window, resolve_window, to_datetime, to_ns
 
-__all__ = ["Query", "Window", "choose_bucket_ns", "resolve_window", "to_datetime", "to_ns"]
+__all__ = ["Query", "Window", "choose_bucket_ns", "empty_stats", "resolve_window", "to_datetime", "to_ns"]

@@ -78,7 +78,7 @@ class MemorySnapshot:
     ) -> Iterator[Fact]:
         for row in rows:
             if _inside(row, spans, workflows):
-                yield cast(Fact, fact._make(row[name] for name in fact._fields))
+                yield fact._make(row[name] for name in fact._fields)
 
     def durations(self, span: Span, ranges: Sequence[DurationRange]) -> Mapping[DurationRange, list[int]]:
         wanted = {(one.workflow_id, one.node_id, bucket_of(one.high_ns)): one for one in ranges}
@@ -94,10 +94,10 @@ class MemorySnapshot:
         return found
 
     def execution_rows(
-        self, workflows: Workflows, span: Span, *, status: str | None = None, limit: int | None = None
+        self, workflows: Workflows, span: Span, *, running_only: bool = False, limit: int | None = None
     ) -> list[ExecutionRow]:
         rows = [row for row in self._executions if _inside(row, [span], workflows)]
-        rows = [row for row in rows if status is None or row["status"] == status]
+        rows = [row for row in rows if not running_only or row["status"] == "running"]
         rows.sort(key=lambda row: (row["started_at_ns"], row["source"], row["seq"]), reverse=True)
         return [_execution_row(row) for row in rows[:limit]]
 

@@ -14,7 +14,7 @@ from analytics_sdk.query.stats import (
     describe_running,
     describe_workflows,
 )
-from analytics_sdk.query.window import Span, ceil_hour, plan_reading, to_datetime
+from analytics_sdk.query.window import Span, Window, ceil_hour, plan_reading, to_datetime
 from analytics_sdk.rollup import HOUR_NS, WHOLE, hour_of
 
 CHEAP_ROWS = 20_000
@@ -67,24 +67,27 @@ class Query:
         end_ns: int | None = None,
         exact: bool = False,
         relative: bool = False,
+        window: Window | None = None,
         now_ns: int,
     ) -> Stats:
         """The dict of statistics, with every key; see `query.stats`.
 
-        No start means the first thing stored, no end means now. `exact` reads percentiles from the rows;
-        `performance["relative_error"]` says whether it could. `relative`: see `query.window.Window`; an end of now is
-        relative in any case.
+        No start means the hour of the first thing stored, no end means now; `relative` as in `query.window.Window`. A
+        `window`, which `resolve_window` made, stands for all three. `exact` reads percentiles from the rows, and
+        `performance["relative_error"]` says whether it could.
         """
         workflows = _listed(workflow_id)
+        if window is None:
+            window = Window(start_ns, now_ns + 1 if end_ns is None else end_ns, relative)
         with self._reader.snapshot() as snapshot:
-            asked, span = self._span(snapshot, workflows, start_ns, end_ns, relative, now_ns)
+            asked, span = self._span(snapshot, workflows, window, now_ns)
             gathered = gather(snapshot, plan_reading(span), workflows)
             cells = {workflow: nodes for (workflow, _), nodes in gathered.cells.items()}
-            stats = describe(snapshot, span, cells, exact=exact)
+            stats = describe(span, cells, snapshot if exact else None)
             of_workflows = None if workflows is None else sorted(gathered.sources)
             stats["resources"] = describe_resources(snapshot.samples(span, of_workflows))
             losses = snapshot.losses(span)
-            running = snapshot.execution_rows(workflows, span, status="running", limit=MOST_RUNNING)
+            running = snapshot.execution_rows(workflows, span, running_only=True, limit=MOST_RUNNING)
         stats["running"] = describe_running(running, now_ns)
         stats["data_complete"] = not losses
         stats["losses"] = describe_losses(losses)
@@ -100,29 +103,21 @@ class Query:
         return stats
 
     @staticmethod
-    def _span(
-        snapshot: Snapshot,
-        workflows: Workflows,
-        start_ns: int | None,
-        end_ns: int | None,
-        relative: bool,
-        now_ns: int,
-    ) -> tuple[Span, Span]:
+    def _span(snapshot: Snapshot, workflows: Workflows, window: Window, now_ns: int) -> tuple[Span, Span]:
         """The window asked for, and the one to answer about."""
-        asked_end_ns = now_ns + 1 if end_ns is None else end_ns
+        start_ns, end_ns, relative = window
         if start_ns is None:
             first_ns = snapshot.first_started_at_ns(workflows)
-            start_ns = asked_end_ns - 1 if first_ns is None else min(first_ns, asked_end_ns - 1)
-            start_ns = hour_of(start_ns)
-        if start_ns >= asked_end_ns:
+            start_ns = hour_of(end_ns - 1 if first_ns is None else min(first_ns, end_ns - 1))
+        if start_ns >= end_ns:
             raise AnalyticsError("the window ends before it starts: swap start and end")
-        asked = Span(start_ns, asked_end_ns)
-        low_ns, high_ns = asked
+        low_ns, high_ns = start_ns, end_ns
         if relative and _is_busy(snapshot, workflows, low_ns):
             low_ns = hour_of(low_ns)
-        if (relative or end_ns is None) and _is_busy(snapshot, workflows, high_ns):
+        # Because nothing has started after now, an end of now may always move on to the end of the hour.
+        if (relative or end_ns > now_ns) and _is_busy(snapshot, workflows, high_ns):
             high_ns = ceil_hour(high_ns)
-        return asked, Span(low_ns, high_ns)
+        return Span(start_ns, end_ns), Span(low_ns, high_ns)
 
     def series(
         self,

@@ -137,9 +137,9 @@ class Snapshot(Protocol):
         ...
 
     def execution_rows(
-        self, workflows: Workflows, span: Span, *, status: str | None = None, limit: int | None = None
+        self, workflows: Workflows, span: Span, *, running_only: bool = False, limit: int | None = None
     ) -> list[ExecutionRow]:
-        """Executions that started in a span, newest first."""
+        """Executions that started in a span, newest first; only those that have not ended, if so asked."""
         ...
 
     def slowest(self, workflows: Workflows, span: Span) -> ExecutionRow | None:

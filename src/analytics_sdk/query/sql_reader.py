@@ -12,10 +12,9 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, create_engine, event, func, or_, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from analytics_sdk.errors import SinkError, SinkMisconfigured, SinkUnavailable
 from analytics_sdk.events import STATUSES
 from analytics_sdk.histogram import bucket_of
 from analytics_sdk.query.reader import (
@@ -31,7 +30,9 @@ from analytics_sdk.query.reader import (
 from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, StepRow, Timeline
 from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import HOUR_NS, TIMED, WHOLE, decode_nodes
-from analytics_sdk.sinks.schema import Tables
+from analytics_sdk.sinks import describe
+from analytics_sdk.sinks.faults import sink_error
+from analytics_sdk.sinks.schema import HOUR, Tables, is_late, is_running
 
 _TIMED_WORDS = [STATUSES[status] for status in sorted(TIMED)]
 _ROWS_A_FETCH = 5_000
@@ -47,6 +48,7 @@ class SqlReader:
     def __init__(self, engine: Engine, tables: Tables) -> None:
         self._tables = tables
         self._engine = _reading_engine(engine)
+        self._shown, self._password = describe(engine), engine.url.password
 
     @contextmanager
     def snapshot(self) -> Iterator["SqlSnapshot"]:
@@ -63,7 +65,7 @@ class SqlReader:
                 with connection.begin():
                     yield SqlSnapshot(connection, self._tables)
         except DBAPIError as problem:
-            raise _reworded(problem) from None
+            raise sink_error(problem, self._shown, self._password) from None
 
 
 def _reading_engine(engine: Engine) -> Engine:
@@ -89,20 +91,6 @@ def _reading_engine(engine: Engine) -> Engine:
         connection.exec_driver_sql("BEGIN")
 
     return own
-
-
-def _reworded(problem: DBAPIError) -> SinkError:
-    """An error of ours without parameters or connection strings, which may hold a password."""
-    first_line = str(problem.orig).strip().partition("\n")[0]
-    away = isinstance(problem, OperationalError) and not any(
-        words in first_line for words in ("no such", "unable to open", "password", "does not exist", "malformed")
-    )
-    if problem.connection_invalidated or away:
-        return SinkUnavailable(f"the store cannot be read now ({type(problem.orig).__name__}): try again later")
-    return SinkMisconfigured(
-        f"the store cannot be read ({type(problem.orig).__name__}): check that it exists and that "
-        "`analytics-sdk db upgrade` has made its tables"
-    )
 
 
 def _within(column: ColumnElement[Any], spans: Sequence[Span]) -> ColumnElement[bool]:
@@ -140,7 +128,7 @@ class SqlSnapshot:
         c = self._tables.rollups.c
         spans = [Span(start_ns, end_ns - HOUR_NS + 1) for start_ns, end_ns in hours]
         statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.cells).where(
-            c.level == "hour", _within(c.bucket_start_ns, spans), *_of(c.workflow_id, workflows)
+            c.level == HOUR, _within(c.bucket_start_ns, spans), *_of(c.workflow_id, workflows)
         )
         for source, workflow_id, start_ns, blob in self._rows(statement):
             yield CellRow(source, workflow_id, start_ns, decode_nodes(bytes(blob)))
@@ -172,11 +160,11 @@ class SqlSnapshot:
             own = columns.where(table.c.source == key, *bounds)
             yield from self._made(fact, own.where(table.c.seq >= source.rollup_position))
             if "late" in table.c:
-                late = own.where(table.c.late == 1, table.c.last_seq >= source.rollup_position)
+                late = own.where(is_late(table), table.c.last_seq >= source.rollup_position)
                 yield from self._made(fact, late.where(table.c.seq + 0 < source.rollup_position))
 
     def _made(self, fact: type[Fact], statement: Select[Any]) -> Iterator[Fact]:
-        return (cast(Fact, fact._make(row)) for row in self._rows(statement))
+        return (fact._make(row) for row in self._rows(statement))
 
     def durations(self, span: Span, ranges: Sequence[DurationRange]) -> Mapping[DurationRange, list[int]]:
         found: dict[DurationRange, list[int]] = defaultdict(list)
@@ -216,12 +204,12 @@ class SqlSnapshot:
                     found[wanted[key]].append(duration_ns)
 
     def execution_rows(
-        self, workflows: Workflows, span: Span, *, status: str | None = None, limit: int | None = None
+        self, workflows: Workflows, span: Span, *, running_only: bool = False, limit: int | None = None
     ) -> list[ExecutionRow]:
         c = self._tables.executions.c
         statement = self._select_executions().where(_within(c.started_at_ns, [span]), *_of(c.workflow_id, workflows))
-        if status is not None:
-            statement = statement.where(c.status == status)
+        if running_only:
+            statement = statement.where(is_running(self._tables.executions))
         statement = statement.order_by(c.started_at_ns.desc(), c.source.desc(), c.seq.desc()).limit(limit)
         return [_execution_row(row) for row in self._rows(statement)]
 
@@ -281,9 +269,9 @@ class SqlSnapshot:
         if sources is not None and len(sources) <= _MANY:
             statement = statement.where(c.source.in_(sources))
         wanted = None if sources is None else set(sources)
-        for source, *values, gpus in self._rows(statement):
+        for source, *values in self._rows(statement):
             if wanted is None or source in wanted:
-                yield SampleRow(*values, msgspec.json.decode(gpus) if gpus else [])
+                yield SampleRow(*_with_json_last(values, []))
 
     def losses(self, span: Span) -> list[Loss]:
         c = self._tables.losses.c
@@ -306,5 +294,10 @@ class SqlSnapshot:
 
 
 def _execution_row(row: Sequence[Any]) -> ExecutionRow:
-    *values, tags = row
-    return ExecutionRow(*values, msgspec.json.decode(tags) if tags else {})
+    return ExecutionRow(*_with_json_last(row, {}))
+
+
+def _with_json_last(row: Sequence[Any], nothing: object) -> list[Any]:
+    """Values of a row whose last one is JSON text, or None for nothing."""
+    *values, last = row
+    return [*values, msgspec.json.decode(last) if last else nothing]

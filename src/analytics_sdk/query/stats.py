@@ -38,8 +38,9 @@ def _seconds(value_ns: float | None) -> float:
     return nan if value_ns is None else value_ns / _NS
 
 
-def describe(snapshot: Snapshot, span: Span, cells: WorkflowCells, *, exact: bool) -> Stats:
-    """What cells say about success, time, steps, errors and recoveries."""
+def describe(span: Span, cells: WorkflowCells, exact_from: Snapshot | None = None) -> Stats:
+    """What cells say about success, time, steps, errors and recoveries; percentiles from the rows of a snapshot if one
+    is given."""
     wholes = {(workflow_id, WHOLE): nodes[WHOLE] for workflow_id, nodes in cells.items() if WHOLE in nodes}
     steps = {
         (workflow_id, node_id): cell
@@ -48,8 +49,8 @@ def describe(snapshot: Snapshot, span: Span, cells: WorkflowCells, *, exact: boo
         if node_id != WHOLE and cell.started + sum(cell.ended)
     }
     groups: list[Group] = [wholes, *({key: cell} for key, cell in steps.items())]
-    if exact:
-        (durations, is_exact), *step_durations = read_exact(snapshot, span, groups)
+    if exact_from is not None:
+        (durations, is_exact), *step_durations = read_exact(exact_from, span, groups)
     else:
         (durations, is_exact), *step_durations = [(durations_of(merge(group.values())), False) for group in groups]
     outcome = outcome_of(merge(wholes.values()))
@@ -68,6 +69,19 @@ def describe(snapshot: Snapshot, span: Span, cells: WorkflowCells, *, exact: boo
         "errors": _errors(all_nodes),
         "recovery": _recovery([cell for _, cell in all_nodes]),
     }
+
+
+def empty_stats(workflow_id: str | None = None) -> Stats:
+    """The dict of statistics where nothing is known: every key, nan and 0, and no window."""
+    stats = describe(Span(0, 0), {})
+    stats["resources"] = describe_resources(())
+    stats["running"] = []
+    stats["data_complete"] = True
+    stats["losses"] = []
+    stats["window"] = {"start": None, "end": None, "start_ns": None, "end_ns": None, "widened": False}
+    if workflow_id is None:
+        stats["workflows"] = []
+    return stats
 
 
 def _success_rate(outcome: Outcome) -> dict[str, object]:

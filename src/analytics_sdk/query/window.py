@@ -45,9 +45,7 @@ def to_datetime(at_ns: int) -> datetime:
     return (_EPOCH + at_ns // 1000 * _MICROSECOND).astimezone()
 
 
-def resolve_window(
-    hours: float | None, start: datetime | None = None, end: datetime | None = None, *, now_ns: int
-) -> Window:
+def resolve_window(hours: float | None, start: datetime | None, end: datetime | None, now_ns: int) -> Window:
     """The window that a user means: `start` and `end` where given, else `hours` back from the end, which is now.
 
     With neither hours nor start it begins with the first thing stored. Now itself is inside.
