@@ -11,7 +11,7 @@ import pytest
 from analytics_sdk.cli.run import main_name, make_order, prepare_environment, read_instrument_table, spell_out
 from analytics_sdk.errors import SettingError, TargetError
 
-LOOP = '''
+LOOP = """
 class Node:
     def __init__(self, node_id):
         self.node_id = node_id
@@ -25,8 +25,10 @@ class Loop:
         return [self._execute_node(node) for node in workflow.nodes]
     def _execute_node(self, node):
         return node.node_id
-'''
-SAY_TRACKED = 'print("tracked:", hasattr(Loop.execute_workflow, "__wrapped__"), hasattr(Loop._execute_node, "__wrapped__"))\n'
+"""
+SAY_TRACKED = (
+    'print("tracked:", hasattr(Loop.execute_workflow, "__wrapped__"), hasattr(Loop._execute_node, "__wrapped__"))\n'
+)
 
 
 def command(*arguments: str) -> list[str]:
@@ -142,9 +144,7 @@ def test_nothing_of_ours_is_imported_before_the_target_is(app: Path) -> None:
 
 def test_what_never_appeared_is_named_in_one_line_at_exit(app: Path) -> None:
     (app / "app.py").write_text("print('work')\n")
-    done = run(
-        app, "--loop", "pkg.loop:Loop", "--recovery", "pkg.healing:Healer.heal", "--", sys.executable, "app.py"
-    )
+    done = run(app, "--loop", "pkg.loop:Loop", "--recovery", "pkg.healing:Healer.heal", "--", sys.executable, "app.py")
     assert (done.stdout, done.returncode) == ("work\n", 0)
     assert done.stderr == (
         "analytics-sdk: never appeared: pkg.loop:Loop, pkg.healing:Healer.heal; nothing of it was recorded\n"
@@ -195,7 +195,9 @@ def test_without_a_target_nothing_starts(app: Path) -> None:
 def test_a_command_that_is_not_there_is_an_error_of_two_lines(app: Path) -> None:
     done = run(app, "--loop", "pkg.loop:Loop", "no-such-program")
     assert done.returncode == 2
-    assert done.stderr == "error: no-such-program cannot be run: No such file or directory\n  check the command after --\n"
+    assert (
+        done.stderr == "error: no-such-program cannot be run: No such file or directory\n  check the command after --\n"
+    )
 
 
 def test_the_sink_travels_as_an_absolute_url(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +229,11 @@ def test_a_script_and_a_module_get_this_python_in_front() -> None:
 
 
 def test_what_is_no_place_is_refused() -> None:
-    for wanted in ({"loop": "pkg/loop.py:Loop"}, {"step": "go"}, {"loop": "a:B", "step": 3}, {"loop": "app:L", "step": "app:go"}):
+    for wanted in (
+        {"loop": "pkg/loop.py:Loop"},
+        {"step": "go"},
+        {"loop": "a:B", "step": 3},
+        {"loop": "app:L", "step": "app:go"},
+    ):
         with pytest.raises(TargetError):
             make_order(wanted, "app")

@@ -5,7 +5,7 @@ import sys
 OK, NO, USAGE, ENVIRONMENT = range(4)
 """Exit codes: fine; the answer is no; the command was used wrongly; something around it is missing or broken."""
 
-IMPERATIVES = frozenset("check install look make name put run say set start swap try use write".split())
+IMPERATIVES = ("check", "install", "look", "make", "name", "put", "run", "say", "set", "start", "try", "use", "write")
 
 
 def main() -> None:

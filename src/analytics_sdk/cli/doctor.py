@@ -124,7 +124,7 @@ def look_at_sink(target: Any, settings: Settings) -> Iterator[Finding]:
             yield Finding("sink", True, f"{name}: {type(sink).__name__}")
             return
         try:
-            yield Finding("sink", True, f"{name}, tables of version {read_version(sink)}")  # type: ignore[arg-type]  # because what has an engine is a SqlSink
+            yield Finding("sink", True, f"{name}, tables of version {read_version(sink)}")
         finally:
             sink.close()
     except AnalyticsError as problem:

@@ -123,7 +123,7 @@ def make_order(wanted: Mapping[str, Any], main: str | None) -> dict[str, Any]:
     places = [*([loop] if loop else []), *(place for role in ROLES for place in named[role])]
     modules = {place: module_of(place) for place in places}
     in_main = {place for place in places if main is not None and modules[place] in ("__main__", main)}
-    main_loop = loop.partition(":")[2] if loop in in_main else None
+    main_loop = loop.partition(":")[2] if loop is not None and loop in in_main else None
     classes: dict[str, dict[str, list[str]]] = {main_loop: {}} if main_loop else {}
     for role in ROLES:
         for place in [place for place in named[role] if place in in_main]:

@@ -3,6 +3,7 @@
 import signal
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -56,7 +57,7 @@ def _makers(settings: Settings) -> list[SinkMaker]:
     options = {"schema": settings.schema, "table_prefix": settings.table_prefix}
     for target in settings.sinks:
         make_sink(target, **options)
-    return [lambda target=target: make_sink(target, **options) for target in settings.sinks]
+    return [partial(make_sink, target, **options) for target in settings.sinks]
 
 
 def describe_shipment(shipment: Shipment, sinks: str) -> str:
@@ -83,7 +84,7 @@ def _ship_until_told(folder: Path, makers: list[SinkMaker], settings: Settings, 
     """Deliver until SIGTERM or SIGINT; meanwhile the programs themselves stand aside."""
     told: list[int] = []
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         told.append(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from analytics_sdk.clock import SYSTEM_CLOCK
 from analytics_sdk.cli import NO
 from analytics_sdk.cli.period import parse_period
 from analytics_sdk.cli.store import Db, Json, open_store, undelivered_json, undelivered_line
 from analytics_sdk.cli.terminal import Column, emphasise, print_json, print_table
+from analytics_sdk.clock import SYSTEM_CLOCK
 from analytics_sdk.query.window import to_ns
 from analytics_sdk.reporting.words import Words, make_inert
 
@@ -40,8 +40,13 @@ def stats(
             for line in remarks(answer, words), undelivered_line(store.undelivered, words):
                 if line:
                     print(f"\n{line}")
-    if not sum(answer["status_counts"].values()):
+    if is_empty(answer):
         raise typer.Exit(NO)
+
+
+def is_empty(answer: Mapping[str, Any]) -> bool:
+    """Whether nothing at all was recorded in the window."""
+    return not sum(answer["status_counts"].values()) and not answer["steps"]
 
 
 def print_stats(answer: Mapping[str, Any], workflow: str | None, words: Words) -> None:
@@ -49,7 +54,7 @@ def print_stats(answer: Mapping[str, Any], workflow: str | None, words: Words) -
     window = answer["window"]
     period = words.period(to_ns(window["start"]), to_ns(window["end"]))
     print(emphasise(f"{make_inert(workflow) if workflow else 'All workflows'}, {period}"))
-    if not sum(answer["status_counts"].values()):
+    if is_empty(answer):
         print("Nothing was recorded in this time.")
         return
     for title, text in headlines(answer, words):

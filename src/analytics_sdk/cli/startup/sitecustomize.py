@@ -10,21 +10,26 @@ The order stands as JSON in ANALYTICS_SDK_RUN; `analytics_sdk.cli.run.make_order
 import os
 import sys
 
+TYPE_CHECKING = False  # as in typing, which is not imported because every started Python would pay for it
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
 VARIABLE = "ANALYTICS_SDK_RUN"
 
 
 class Watch:
     """A finder that finds nothing: it sees the import of a module to be tracked coming, and prepares for it."""
 
-    def __init__(self, order):
+    def __init__(self, order: "dict[str, Any]") -> None:
         self.order = order
         self.pid = os.getpid()
         self.main = dict(order["main"])
         self.waiting = set(order["modules"])
-        self.instrumented = []
-        self.problems = []
+        self.instrumented: list[Any] = []
+        self.problems: list[str] = []
 
-    def begin(self):
+    def begin(self) -> None:
         if any(module in sys.modules for module in self.waiting):
             self.instrument_imports()
         elif self.waiting:
@@ -36,7 +41,7 @@ class Watch:
 
             atexit.register(self.report)
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "ModuleSpec | None":
         """Never a spec of our own: the one that the other finders have, once we are prepared."""
         if name not in self.waiting:
             return None
@@ -47,32 +52,33 @@ class Watch:
         self.instrument_imports()
         for finder in list(sys.meta_path):
             find = getattr(finder, "find_spec", None)
-            spec = find(name, path, target) if find else None
+            spec: ModuleSpec | None = find(name, path, target) if find else None
             if spec is not None:
                 return spec
         return None
 
-    def watch_main(self):
+    def watch_main(self) -> None:
         """Track classes of the program's own script, which nothing imports: they are seen when they are built."""
         import builtins
 
-        build_class = builtins.__build_class__
+        python: Any = builtins
+        build_class = python.__build_class__
 
-        def build_and_track(func, name, *bases, **options):
+        def build_and_track(func: "Any", name: str, *bases: "Any", **options: "Any") -> "Any":
             built = build_class(func, name, *bases, **options)
             if name in self.main and getattr(func, "__globals__", {}).get("__name__") == "__main__":
                 self.instrument(built, self.main.pop(name)["options"])
-                if not self.main and builtins.__build_class__ is build_and_track:
-                    builtins.__build_class__ = build_class
+                if not self.main and python.__build_class__ is build_and_track:
+                    python.__build_class__ = build_class
             return built
 
-        builtins.__build_class__ = build_and_track
+        python.__build_class__ = build_and_track
 
-    def instrument_imports(self):
+    def instrument_imports(self) -> None:
         self.waiting = set()
         self.instrument(self.order["target"], self.order["options"])
 
-    def instrument(self, target, options):
+    def instrument(self, target: object, options: "dict[str, Any]") -> None:
         try:
             from analytics_sdk.capture.patching import auto_instrument
 
@@ -82,7 +88,7 @@ class Watch:
         except Exception as error:
             self.problems.append(str(error))
 
-    def report(self):
+    def report(self) -> None:
         """One line that names what was to be tracked and never appeared."""
         if os.getpid() != self.pid:
             return  # because a fork of the program is not the program
@@ -100,13 +106,13 @@ class Watch:
                 sys.stderr.write(f"analytics-sdk: {' - '.join(self.problems)}".replace("\n", " ") + "\n")
 
 
-def step_aside():
+def step_aside() -> None:
     """Take our folder off `sys.path`. It stays on PYTHONPATH, for the Pythons that this one starts."""
     folder = os.path.realpath(os.path.dirname(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != folder]
 
 
-def begin_watch():
+def begin_watch() -> None:
     """Obey the order, where there is one and nobody has switched us off."""
     try:
         import json
@@ -118,7 +124,7 @@ def begin_watch():
         sys.stderr.write(f"analytics-sdk: nothing will be recorded: {type(error).__name__}: {error}\n")
 
 
-def run_the_hosts_own():
+def run_the_hosts_own() -> None:
     """Run the sitecustomize that Python would have found without us, if there is one. What it raises is its own."""
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
