@@ -30,7 +30,7 @@ import msgspec
 from analytics_sdk.errors import JournalError
 from analytics_sdk.events import LOSS_REASONS, Kind
 
-MAGIC = b"ANLYOWN1"
+OWNER_MAGIC = b"ANLYOWN1"
 SIZE = 4096
 _CLEAN_AT = 1024
 _ADOPTED_AT = 1025
@@ -150,7 +150,7 @@ def _found_slot(row: int, reason: str) -> int:
 
 def identity_in(page: bytes) -> Identity | None:
     """Who an owner file's content says the owner is, or None where it is damaged or none of ours."""
-    if page[:8] != MAGIC:
+    if page[:8] != OWNER_MAGIC:
         return None
     length, crc = struct.unpack_from("<II", page, 8)
     body = page[16 : 16 + length]
@@ -189,7 +189,7 @@ class OwnerFile:
             os.fchmod(fd, 0o600)  # because the umask may have taken more than it should
             os.posix_fallocate(fd, 0, SIZE)
             body = msgspec.json.encode(identity)
-            os.pwrite(fd, MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body, 0)
+            os.pwrite(fd, OWNER_MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body, 0)
             self.map = mmap.mmap(fd, SIZE, **_MAPPING)
             self.lock_fd = os.open(making, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -240,11 +240,6 @@ class OwnerFile:
         if self.lock_fd >= 0 and self.holds_lock():
             os.close(self.lock_fd)
         self.lock_fd = -1
-
-
-def is_of_another_version(page: bytes) -> bool:
-    """Whether this is an owner file that a later version of ours wrote."""
-    return page[:7] == MAGIC[:7] and page[:8] != MAGIC
 
 
 def read_page(path: Path) -> bytes | None:

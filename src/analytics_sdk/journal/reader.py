@@ -14,11 +14,11 @@ from pathlib import Path
 
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import (
+    OWNER_MAGIC,
     Identity,
     Loss,
     identity_in,
     is_clean,
-    is_of_another_version,
     losses_in,
     owner_path,
     page_with_found,
@@ -34,6 +34,7 @@ from analytics_sdk.journal.record import (
     Record,
     base_of_segment,
     bytes_of_segment,
+    is_of_later_version,
     resync,
     salts,
     segment_name,
@@ -194,8 +195,7 @@ class JournalReader:
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             return -1
-        magic = os.pread(self._fd, 8, 0)
-        if magic != MAGIC and magic[:7] == MAGIC[:7]:
+        if is_of_later_version(os.pread(self._fd, 8, 0), MAGIC):
             return _LATER  # left for whoever can read it
         return min(found.st_size, bytes_of_segment(n))
 
@@ -247,9 +247,11 @@ class JournalReader:
         return fd is not None
 
     def _understands(self) -> bool:
-        """Whether none of the files has the format of another version."""
+        """Whether none of the files has the format of a later version."""
         page = read_page(owner_path(self.folder, self.journal_id)) or b""
-        return not is_of_another_version(page) and all(self._open_segment(n) != _LATER for n in self._segments())
+        return not is_of_later_version(page, OWNER_MAGIC) and all(
+            self._open_segment(n) != _LATER for n in self._segments()
+        )
 
     def _changed_at(self) -> float:
         latest = 0.0

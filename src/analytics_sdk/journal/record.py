@@ -95,6 +95,11 @@ def base_of_segment(n: int) -> int:
     return FIRST_SEGMENT_BYTES * ((1 << doubled) - 1) + (n - doubled) * LARGEST_SEGMENT_BYTES
 
 
+def is_of_later_version(data: bytes, magic: bytes) -> bool:
+    """Whether a file that should begin with `magic` was written by a later version: the last byte is its digit."""
+    return data[:7] == magic[:7] and data[7:8].isdigit() and data[7:8] > magic[7:8]
+
+
 class Record(NamedTuple):
     """One record as it stands in a journal. `position` is its sequence number."""
 
