@@ -123,9 +123,7 @@ def delivered(records: list[Record], cuts: list[int]) -> tuple[Store, Cells]:
 
 
 @given(journals(), st.data())
-def test_cutting_a_journal_anywhere_gives_the_same_rows_and_the_same_cells(
-    records: list[Record], data: st.DataObject
-) -> None:
+def test_any_cut_gives_the_same_rows_and_the_same_cells(records: list[Record], data: st.DataObject) -> None:
     """Each record alone, all at once, and anything between."""
     whole = delivered(records, [])
     assert delivered(records, list(range(1, len(records)))) == whole
