@@ -1,0 +1,135 @@
+"""What is kept besides rows, inside the transaction that a sink has open: losses, rollups, and the last judgement."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Table, case, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from analytics_sdk.events import STATUSES
+from analytics_sdk.rollup import WHOLE, Cell, Cells, cell_of, decode_nodes, encode_nodes
+from analytics_sdk.sinks.base import ADDED_REASONS, LOSS_COLUMNS, Row
+from analytics_sdk.sinks.rows import as_dicts, columns_of, without_nul
+from analytics_sdk.sinks.schema import HOUR, Tables, is_running
+
+_KEYS_A_QUERY = 200
+_COMPLETED = ("success", "recovered")
+_FAILED = ("failed", "timeout")
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT that may have an ON CONFLICT clause."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+def keep_losses(connection: Connection, tables: Tables, source: int, rows: list[Row]) -> None:
+    """Replace the journal's running totals, and add to what delivery itself found out."""
+    if not rows:
+        return
+    table = tables.losses
+    new = (statement := insert_into(connection, table)).excluded
+    added = table.c.reason.in_(sorted(ADDED_REASONS))
+    stored = table.c
+    first = case((added & (stored.first_at_ns < new.first_at_ns), stored.first_at_ns), else_=new.first_at_ns)
+    last = case((added & (stored.last_at_ns > new.last_at_ns), stored.last_at_ns), else_=new.last_at_ns)
+    replacing = statement.on_conflict_do_update(
+        index_elements=["source", "kind", "reason"],
+        set_={"n": case((added, stored.n + new.n), else_=new.n), "first_at_ns": first, "last_at_ns": last},
+    )
+    connection.execute(replacing, as_dicts(columns_of(LOSS_COLUMNS, rows, source=source)))
+
+
+def add_cells(connection: Connection, tables: Tables, source: int, cells: Cells) -> None:
+    """Add cells to this source's stored ones. Nobody else writes those, so they are read, added to and written."""
+    table = tables.rollups
+    wanted = _kept_names(cells)
+    workflows = sorted({workflow_id for workflow_id, _ in wanted})
+    stored: Cells = {}
+    for i in range(0, len(workflows), _KEYS_A_QUERY):
+        some = set(workflows[i : i + _KEYS_A_QUERY])
+        hours = [hour for workflow_id, hour in wanted if workflow_id in some]
+        found = select(table.c.workflow_id, table.c.bucket_start_ns, table.c.cells).where(
+            table.c.workflow_id.in_(sorted(some)),
+            table.c.level == HOUR,
+            table.c.bucket_start_ns.between(min(hours), max(hours)),
+            table.c.source == source,
+        )
+        for workflow_id, hour, blob in connection.execute(found):
+            if (workflow_id, hour) in wanted:
+                stored[workflow_id, hour] = decode_nodes(bytes(blob))
+    rows = []
+    for (workflow_id, hour), nodes in wanted.items():
+        sums = stored.setdefault((workflow_id, hour), {})
+        for node_id, cell in nodes.items():
+            sums.setdefault(node_id, Cell()).add(cell)
+        key = {"workflow_id": workflow_id, "level": HOUR, "bucket_start_ns": hour, "source": source}
+        rows.append({**key, "cells": encode_nodes(sums)})
+    if rows:
+        statement = insert_into(connection, table)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["workflow_id", "level", "bucket_start_ns", "source"],
+                set_={"cells": statement.excluded.cells},
+            ),
+            rows,
+        )
+
+
+def _kept_names(cells: Cells) -> Cells:
+    """The cells under the names that rows have."""
+    kept: Cells = {}
+    for (workflow_id, hour), nodes in cells.items():
+        into = kept.setdefault((without_nul(workflow_id), hour), {})
+        for node_id, cell in nodes.items():
+            into.setdefault(without_nul(node_id), Cell()).add(cell)
+    return kept
+
+
+def judge(connection: Connection, tables: Tables, source: int, word: str) -> None:
+    """Give what still runs in a source its last status, in the rows and in the rollups."""
+    verdict = STATUSES.index(word)
+    cells: Cells = {}
+    executions, steps = tables.executions, tables.steps
+    running = select(executions.c.seq, executions.c.execution_id, executions.c.workflow_id, executions.c.started_at_ns)
+    judged = connection.execute(running.where(executions.c.source == source, is_running(executions))).all()
+    for execution in judged:
+        cell_of(cells, execution.workflow_id, WHOLE, execution.started_at_ns).add_end(verdict, None, first_pass=False)
+    open_steps = select(steps.c.workflow_id, steps.c.node_id, steps.c.started_at_ns)
+    for step in connection.execute(open_steps.where(steps.c.source == source, is_running(steps))):
+        cell_of(cells, step.workflow_id, step.node_id, step.started_at_ns).add_end(verdict, None, first_pass=False)
+    for table in (executions, steps):
+        connection.execute(update(table).where(table.c.source == source, is_running(table)).values(status=word))
+    if judged:
+        _count_steps(connection, tables, source, {row.execution_id: row.seq for row in judged})
+    add_cells(connection, tables, source, cells)
+
+
+def _count_steps(connection: Connection, tables: Tables, source: int, judged: Mapping[str, int]) -> None:
+    """Set the counts of executions whose end was not recorded from their top-level steps and their recoveries."""
+    counts: dict[str, dict[str, int]] = {
+        execution_id: {"steps_completed": 0, "steps_failed": 0, "steps_recovered": 0} for execution_id in judged
+    }
+    since = min(judged.values())
+    s, r = tables.steps.c, tables.recoveries.c
+    by_status = (
+        select(s.execution_id, s.status, func.count())
+        .where(s.source == source, s.seq > since, s.parent_step_no.is_(None), s.status.in_(_COMPLETED + _FAILED))
+        .group_by(s.execution_id, s.status)
+    )
+    for execution_id, status, n in connection.execute(by_status):
+        if execution_id in counts:
+            counts[execution_id]["steps_completed" if status in _COMPLETED else "steps_failed"] += n
+    # Because several recoveries may heal one step, and that is one success that needed help.
+    healed = (
+        select(r.execution_id, func.count(r.step_no.distinct()) + func.count() - func.count(r.step_no))
+        .where(r.source == source, r.seq > since, r.success.is_(True))
+        .group_by(r.execution_id)
+    )
+    for execution_id, n in connection.execute(healed):
+        if execution_id in counts:
+            counts[execution_id]["steps_recovered"] = n
+    table = tables.executions
+    for execution_id, seq in judged.items():
+        if any(counts[execution_id].values()):
+            own = update(table).where(table.c.source == source, table.c.seq == seq)
+            connection.execute(own.values(**counts[execution_id]))
