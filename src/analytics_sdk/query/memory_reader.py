@@ -85,7 +85,7 @@ class MemorySnapshot:
         found: dict[DurationRange, list[int]] = defaultdict(list)
         for rows, of_step in ((self._executions, False), (self._steps, True)):
             for row in rows:
-                if row["status"] not in _TIMED_WORDS or row["duration_ns"] is None or not _inside(row, [span], None):
+                if row["status"] not in _TIMED_WORDS or row["end_seq"] is None or not _inside(row, [span], None):
                     continue
                 node_id = row["node_id"] if of_step else WHOLE
                 key = (row["workflow_id"] or "", node_id, bucket_of(row["duration_ns"]))

@@ -192,7 +192,7 @@ class SqlSnapshot:
         limits = {(one.low_ns, one.high_ns) for one in ranges}
         workflows = {one.workflow_id for one in ranges}
         c = table.c
-        statement = columns.where(_within(c.started_at_ns, [span]), c.status.in_(_TIMED_WORDS))
+        statement = columns.where(_within(c.started_at_ns, [span]), c.status.in_(_TIMED_WORDS), c.end_seq.is_not(None))
         if len(limits) <= _FEW_RANGES:
             statement = statement.where(or_(*(c.duration_ns.between(*pair) for pair in limits)))
         if len(workflows) <= _MANY:
@@ -240,24 +240,24 @@ class SqlSnapshot:
             self._select_executions().where(table.c.source == source, table.c.seq == seq)
         ).one()
 
-        def read(part: Table, names: Sequence[str]) -> list[Any]:
+        def read(part: Table, names: Sequence[str], may_come_later: bool) -> Iterator[Any]:
             c = part.c
             columns = select(*(c[name] for name in names)).where(c.execution_id == execution_id)
             own = columns.where(c.source == source, c.seq >= seq)
-            others = columns.where(c.source != source, c.started_at_ns >= started_at_ns)
-            if end_seq is not None:
+            meanwhile = columns.where(c.started_at_ns >= started_at_ns)
+            if not may_come_later and end_seq is not None:
                 own = own.where(c.seq <= end_seq)
-            if ended_at_ns is not None:
-                others = others.where(c.started_at_ns <= ended_at_ns)
-            rows = list(self._rows(own))
+                meanwhile = meanwhile.where(c.started_at_ns <= ended_at_ns)
+            if seq == end_seq:  # its beginning was lost, so the journal doesn't tell where its steps begin
+                yield from self._rows(meanwhile)
+                return
+            yield from self._rows(own)
             if len(self.sources()) > 1:
-                rows += self._rows(others)
-            return rows
+                yield from self._rows(meanwhile.where(c.source != source))
 
-        steps = [StepRow(*row) for row in read(self._tables.steps, tuple(StepRow.__dataclass_fields__))]
-        recoveries = [
-            RecoveryRow(*row) for row in read(self._tables.recoveries, tuple(RecoveryRow.__dataclass_fields__))
-        ]
+        step_names, recovery_names = tuple(StepRow.__dataclass_fields__), tuple(RecoveryRow.__dataclass_fields__)
+        steps = [StepRow(*row) for row in read(self._tables.steps, step_names, False)]
+        recoveries = [RecoveryRow(*row) for row in read(self._tables.recoveries, recovery_names, True)]
         steps.sort(key=lambda step: (step.started_at_ns, step.step_no))
         recoveries.sort(key=lambda recovery: recovery.started_at_ns)
         return Timeline(_execution_row(row), steps, recoveries)
