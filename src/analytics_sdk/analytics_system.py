@@ -5,9 +5,12 @@ Everything heavy is imported where it is first needed: importing this module loa
 
 import atexit
 import os
+import shutil
+import sys
 import tempfile
 import threading
 import time
+import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +57,9 @@ class AnalyticsSystem:
         Raises:
             SettingError: a setting cannot work.
         """
-        self._temporary_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._is_temporary = settings.journal_dir is None
         if settings.journal_dir is None:
-            self._temporary_folder = tempfile.TemporaryDirectory(prefix="analytics-sdk-", ignore_cleanup_errors=True)
-            settings = with_folder(settings, Path(self._temporary_folder.name) / "journals")
+            settings = with_folder(settings, Path(tempfile.gettempdir()) / f"analytics-sdk-{uuid.uuid4().hex}")
         self.settings = settings
         assert settings.journal_dir is not None
         self._made: dict[int, Sink] = {}
@@ -239,7 +241,13 @@ class AnalyticsSystem:
             self.shipper.remove_own_journal()
         self.shipper.close(max(0.0, deadline - time.monotonic()))
         self._close_readers()
+        self._remove_temporary_folder()
         return done
+
+    def _remove_temporary_folder(self) -> None:
+        """Where all sinks live in this process's memory, nobody can deliver its journals later."""
+        if self._is_temporary and self.settings.journal_dir is not None:
+            shutil.rmtree(self.settings.journal_dir, ignore_errors=True)
 
     def _close_readers(self) -> None:
         made, self._made = self._made, {}
@@ -260,6 +268,7 @@ class AnalyticsSystem:
             if not self.closed:
                 self.shipper.close(self.settings.exit_timeout_seconds)
                 self._close_readers()
+                self._remove_temporary_folder()
         except Exception as problem:  # because the end of the host's process must not be ours to spoil
             trouble("exit", "the end of the process was not clean: %s", problem, exc=problem)
 
@@ -391,6 +400,20 @@ def _bootstrap() -> Recorder | None:
 def _at_exit() -> None:
     if _system is not None:
         _system.end_process()
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        _interrupt_again()
+
+
+def _interrupt_again() -> None:
+    """Have the interpreter end as it would have ended without us: by SIGINT, after an interrupt that nobody caught.
+
+    It remembers that in a flag which the next compiled text that is run takes back, and libraries that are imported
+    at exit run some.
+    """
+    try:
+        exec("raise KeyboardInterrupt")  # noqa: S102  # because only running a text sets the flag again
+    except KeyboardInterrupt:
+        pass
 
 
 def _after_fork_in_child() -> None:

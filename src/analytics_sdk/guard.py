@@ -44,9 +44,10 @@ def forget_logged() -> None:
 
 
 def clean_text(text: str, limit: int) -> str:
-    """The text as it may be stored: valid Unicode, at most `limit` characters and a marker that says what was cut."""
+    """The text as it may be stored: valid Unicode of at most `limit` characters, the last of which say what was cut."""
     if len(text) > limit:
-        text = f"{text[:limit]}…[cut {len(text) - limit}]"
+        kept = max(0, limit - len(f"…[cut {len(text)}]"))
+        text = f"{text[:kept]}…[cut {len(text) - kept}]"
     try:
         text.encode()
     except UnicodeEncodeError:

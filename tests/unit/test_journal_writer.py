@@ -155,7 +155,7 @@ def test_text_that_is_too_long_or_not_valid_is_kept_cut_and_says_so(writer):
     assert writer.append(Kind.STEP_END, (*END[:4], "n" * 5000, *END[5:9], None, "E\ud800", "m" * 20_000)) >= 0
     (record,) = everything(writer.folder, writer.identity.journal_id)
     event = msgspec.msgpack.decode(record.payload, type=StepEnd)
-    assert event.node_id == "n" * 256 + "…[cut 4744]"
+    assert event.node_id == "n" * 245 + "…[cut 4755]"
     assert event.error_message == "m" * 8192 + "…[cut 11808]"
     assert event.error_type == "E?"
     assert lost(writer) == {}
