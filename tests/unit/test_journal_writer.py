@@ -151,12 +151,12 @@ def test_whatever_a_field_holds_append_raises_nothing_and_later_records_are_whol
 
 
 def test_text_that_is_too_long_or_not_valid_is_kept_cut_and_says_so(writer):
-    """Ids keep 256 characters, messages 8192, and what is no text is replaced."""
+    """Ids keep to 256 characters, messages to 8192, and what is no text is replaced."""
     assert writer.append(Kind.STEP_END, (*END[:4], "n" * 5000, *END[5:9], None, "E\ud800", "m" * 20_000)) >= 0
     (record,) = everything(writer.folder, writer.identity.journal_id)
     event = msgspec.msgpack.decode(record.payload, type=StepEnd)
     assert event.node_id == "n" * 245 + "…[cut 4755]"
-    assert event.error_message == "m" * 8192 + "…[cut 11808]"
+    assert event.error_message == "m" * 8180 + "…[cut 11820]"
     assert event.error_type == "E?"
     assert lost(writer) == {}
 
