@@ -20,7 +20,7 @@ def decode(records: Iterable[Record]) -> tuple[list[tuple[int, Kind, Any]], list
     """(position, kind, event) of the records in their order, and (position, kind) of those that cannot be decoded."""
     by_kind: dict[int, list[Record]] = {}
     for record in records:
-        by_kind.setdefault(record.kind, []).append(record)
+        by_kind.setdefault(record[1], []).append(record)
     decoded: list[tuple[int, Kind, Any]] = []
     broken: list[tuple[int, int]] = []
     for number, group in by_kind.items():

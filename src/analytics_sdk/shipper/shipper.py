@@ -17,6 +17,7 @@ from analytics_sdk.guard import trouble
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.journal.writer import JournalWriter
+from analytics_sdk.shipper.bell import Bell
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
 
 ORPHANS_EVERY_SECONDS = 5.0
@@ -44,7 +45,7 @@ class Shipper:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._bell = Bell()
         self._turn_done = threading.Condition()
         self._turning = threading.Lock()
         self._stopping = False
@@ -70,7 +71,7 @@ class Shipper:
 
     def wake(self) -> None:
         """Have a turn now. Safe in a signal handler."""
-        self._wake.set()
+        self._bell.ring()
 
     def flush(self, timeout: float = 5.0, deadline: float | None = None) -> bool:
         """Deliver now; True when all that this process had recorded is in every sink.
@@ -104,7 +105,7 @@ class Shipper:
             time.sleep(min(0.01, longest_seconds))  # because a sink that is down must not be asked without pause
             return
         with self._turn_done:
-            self._wake.set()
+            self._bell.ring()
             self._turn_done.wait(longest_seconds)
 
     def close(self, timeout: float) -> bool:
@@ -112,7 +113,7 @@ class Shipper:
         deadline = time.monotonic() + timeout
         done = self.flush(timeout, deadline)
         self._stopping = True
-        self._wake.set()
+        self._bell.ring()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.05, deadline - time.monotonic()))
@@ -128,8 +129,16 @@ class Shipper:
     def remove_own_journal(self) -> None:
         """After `writer.release()`: judge and remove this process's journal, as if it were a dead owner's."""
         identity = self.writer.identity
-        if identity is not None:
-            ship_journal(self.fleet, JournalReader(self.folder, identity.journal_id))
+        if identity is None:
+            return
+        reader = JournalReader(self.folder, identity.journal_id)
+        adoption = reader.adopt(new_identity())
+        if adoption is None:
+            return  # because somebody else was faster, and does the same
+        try:
+            ship_journal(self.fleet, reader)
+        finally:
+            adoption.close()
 
     def status(self) -> dict[str, object]:
         """What `doctor` tells about delivery in this process."""
@@ -146,8 +155,7 @@ class Shipper:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(self.interval_seconds)
-            self._wake.clear()
+            self._bell.wait(self.interval_seconds)
             self._turn()
 
     def _turn(self) -> None:
@@ -206,7 +214,7 @@ class Shipper:
                 ship_journal(self.fleet, reader)
             finally:
                 adoption.close()
-            if self._wake.is_set():
+            if self._bell.is_rung():
                 self._orphans_due = 0.0  # because somebody waits for our own journal: the other dead can wait
                 return
 
