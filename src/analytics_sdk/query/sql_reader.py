@@ -33,6 +33,7 @@ from analytics_sdk.rollup import HOUR_NS, TIMED, WHOLE, decode_nodes
 from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.schema import HOUR, Tables, is_late, is_running
+from analytics_sdk.sinks.sqlite import file_of
 
 _TIMED_WORDS = [STATUSES[status] for status in sorted(TIMED)]
 _ROWS_A_FETCH = 5_000
@@ -73,11 +74,10 @@ def _reading_engine(engine: Engine) -> Engine:
 
     Because the sink's SQLite connections begin as writers, and a reader must not wait for the write lock nor hold it.
     """
-    path = engine.url.database
-    if engine.dialect.name != "sqlite" or engine.driver != "pysqlite" or not path or ":memory:" in path:
+    path = file_of(engine.url) if engine.dialect.name == "sqlite" and engine.driver == "pysqlite" else None
+    if path is None:
         return engine
-    # Because mode=rw makes no file where there is none, and lets the reader of a WAL file share its index.
-    uri = path if path.startswith("file:") else f"{Path(path).absolute().as_uri()}?mode=rw"
+    uri = f"{Path(path).absolute().as_uri()}?mode=rw"  # because mode=rw makes no file where there is none
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
@@ -112,8 +112,13 @@ class SqlSnapshot:
         self._tables = tables
         self._sources: dict[int, Source] | None = None
 
-    def _rows(self, statement: Select[Any]) -> Iterator[Any]:
-        yield from self._connection.execution_options(yield_per=_ROWS_A_FETCH).execute(statement)
+    def _rows(self, statement: Select[Any]) -> Sequence[Any]:
+        return self._connection.execute(statement).all()
+
+    def _stream(self, statement: Select[Any]) -> Iterator[Any]:
+        """Rows as they come, because the edge of a window may have a million of them."""
+        with self._connection.execute(statement, execution_options={"yield_per": _ROWS_A_FETCH}) as rows:
+            yield from rows
 
     def sources(self) -> Mapping[int, Source]:
         if self._sources is None:
@@ -130,7 +135,7 @@ class SqlSnapshot:
         statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.cells).where(
             c.level == HOUR, _within(c.bucket_start_ns, spans), *_of(c.workflow_id, workflows)
         )
-        for source, workflow_id, start_ns, blob in self._rows(statement):
+        for source, workflow_id, start_ns, blob in self._stream(statement):
             yield CellRow(source, workflow_id, start_ns, decode_nodes(bytes(blob)))
 
     def executions(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[ExecutionFact]:
@@ -164,7 +169,7 @@ class SqlSnapshot:
                 yield from self._made(fact, late.where(table.c.seq + 0 < source.rollup_position))
 
     def _made(self, fact: type[Fact], statement: Select[Any]) -> Iterator[Fact]:
-        return (fact._make(row) for row in self._rows(statement))
+        return (fact._make(row) for row in self._stream(statement))
 
     def durations(self, span: Span, ranges: Sequence[DurationRange]) -> Mapping[DurationRange, list[int]]:
         found: dict[DurationRange, list[int]] = defaultdict(list)
@@ -197,7 +202,7 @@ class SqlSnapshot:
             statement = statement.where(or_(*(c.duration_ns.between(*pair) for pair in limits)))
         if len(workflows) <= _MANY:
             statement = statement.where(*_of(c.workflow_id, sorted(workflows)))
-        for workflow_id, node_id, duration_ns in self._rows(statement):
+        for workflow_id, node_id, duration_ns in self._stream(statement):
             if duration_ns is not None:
                 key = (workflow_id or "", WHOLE if whole else node_id, bucket_of(duration_ns))
                 if key in wanted:
@@ -222,9 +227,8 @@ class SqlSnapshot:
             .order_by(c.duration_ns.desc(), c.started_at_ns)
             .limit(1)
         )
-        for row in self._rows(statement):
-            return _execution_row(row)
-        return None
+        found = self._rows(statement)
+        return _execution_row(found[0]) if found else None
 
     def _select_executions(self) -> Select[Any]:
         return select(*(self._tables.executions.c[name] for name in ExecutionRow.__dataclass_fields__))
@@ -232,7 +236,7 @@ class SqlSnapshot:
     def timeline(self, execution_id: str) -> Timeline | None:
         table = self._tables.executions
         keys = select(table.c.source, table.c.seq, table.c.end_seq, table.c.started_at_ns, table.c.ended_at_ns)
-        found = list(self._rows(keys.where(table.c.execution_id == execution_id).order_by(table.c.started_at_ns)))
+        found = self._rows(keys.where(table.c.execution_id == execution_id).order_by(table.c.started_at_ns))
         if not found:
             return None
         source, seq, end_seq, started_at_ns, ended_at_ns = found[0]
@@ -269,7 +273,7 @@ class SqlSnapshot:
         if sources is not None and len(sources) <= _MANY:
             statement = statement.where(c.source.in_(sources))
         wanted = None if sources is None else set(sources)
-        for source, *values in self._rows(statement):
+        for source, *values in self._stream(statement):
             if wanted is None or source in wanted:
                 yield SampleRow(*_with_json_last(values, []))
 
