@@ -103,7 +103,9 @@ class Cell(msgspec.Struct, array_like=True):
             self.healed_failed += 1
 
     def add_error(self, error_type: str | None, message: str | None, at_ns: int) -> None:
-        """Count one error under its fingerprint."""
+        """Count one error under its fingerprint. An ending that says nothing about its error is not counted here."""
+        if error_type is None and not message:
+            return
         self._count_error(
             fingerprint(error_type, message), ErrorCount(error_type, message and message[:500], 1, at_ns, at_ns)
         )
