@@ -13,7 +13,8 @@ from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS positions (journal TEXT PRIMARY KEY, n INT, rollups INT, settled INT);
-CREATE TABLE IF NOT EXISTS steps (journal TEXT, seq INT, node TEXT, status TEXT, end_seq INT, PRIMARY KEY (journal, seq));
+CREATE TABLE IF NOT EXISTS steps
+    (journal TEXT, seq INT, node TEXT, status TEXT, end_seq INT, PRIMARY KEY (journal, seq));
 CREATE TABLE IF NOT EXISTS losses (journal TEXT, kind TEXT, reason TEXT, n INT, PRIMARY KEY (journal, kind, reason));
 CREATE TABLE IF NOT EXISTS cells (journal TEXT, n INT, workflow TEXT, hour INT, nodes BLOB);
 """

@@ -1,6 +1,9 @@
 """The sinks of one shipper and the deliveries into them: opened late, backed off from when they fail."""
 
+import os
+import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 from analytics_sdk.clock import Clock
@@ -11,7 +14,10 @@ from analytics_sdk.shipper.delivery import Backoff, Delivery
 from analytics_sdk.sinks.base import Sink
 
 SinkMaker = Callable[[], Sink]
+FORK_WAITS_SECONDS = 0.5
 
+_fleets: "weakref.WeakSet[Fleet]" = weakref.WeakSet()
+_held: list[threading.RLock] = []
 _kept: list[object] = []
 """Sinks inherited from a parent process: freeing them would close its connections from here."""
 
@@ -36,6 +42,9 @@ class Fleet:
         self._berths = [_Berth(make) for make in makers]
         self._deliveries: dict[tuple[str, int], Delivery] = {}
         self.delivered_records = 0
+        self.gate = threading.RLock()
+        """Held while a sink is at work, and while the process forks: see `_hold`."""
+        _fleets.add(self)
 
     def deliver(self, reader: JournalReader, *, final: bool, budget_seconds: float = 5.0) -> bool:
         """Deliver what a journal holds into every sink that takes it; whether all of them have all of it."""
@@ -46,8 +55,7 @@ class Fleet:
                 complete = False
                 continue
             try:
-                delivery = self._delivery(reader, i)
-                while (n := delivery.advance(final=final)) > 0:
+                while (n := self._advance(reader, i, final)) > 0:
                     self.delivered_records += n
                     if time.monotonic() > until:
                         complete = False
@@ -67,8 +75,9 @@ class Fleet:
                 settled = False
                 continue
             try:
-                delivery = self._delivery(reader, i)
-                delivery.settle()
+                with self.gate:
+                    delivery = self._delivery(reader, i)
+                    delivery.settle()
                 settled = settled and delivery.positions is not None and delivery.positions.settled
             except Exception as problem:  # because whatever a sink raises must not end delivery to the others
                 settled = False
@@ -93,8 +102,9 @@ class Fleet:
         """Ask every sink how far a journal has come, because somebody else delivers it."""
         for i, berth in enumerate(self._berths):
             try:
-                delivery = self._delivery(reader, i)
-                delivery.positions = delivery.sink.position(delivery.journal)
+                with self.gate:
+                    delivery = self._delivery(reader, i)
+                    delivery.positions = delivery.sink.position(delivery.journal)
             except Exception as problem:  # because whatever a sink raises must not end the wait for the others
                 self._failed(berth, problem)
         return self.rows_to(reader.journal_id)
@@ -103,7 +113,8 @@ class Fleet:
         """Write the rollups that are due in every delivery, whatever the time."""
         for (_, i), delivery in self._deliveries.items():
             try:
-                delivery.fold()
+                with self.gate:
+                    delivery.fold()
             except Exception as problem:  # because whatever a sink raises must not end delivery to the others
                 self._failed(self._berths[i], problem)
 
@@ -135,8 +146,13 @@ class Fleet:
     def abandon(self) -> None:
         """In a forked child: forget the parent's sinks without touching their connections."""
         _kept.append((self._deliveries, self._berths))
+        self.gate = threading.RLock()  # because another thread of the parent may hold the old one for ever
         self._deliveries = {}
         self._berths = [_Berth(berth.make) for berth in self._berths]
+
+    def _advance(self, reader: JournalReader, i: int, final: bool) -> int:
+        with self.gate:
+            return self._delivery(reader, i).advance(final=final)
 
     def _delivery(self, reader: JournalReader, i: int) -> Delivery:
         berth = self._berths[i]
@@ -164,3 +180,23 @@ class Fleet:
         kind = "sink-stopped" if berth.stopped else "sink"
         what = "nothing is delivered until somebody acts" if berth.stopped else "delivery is tried again"
         trouble(f"{kind}:{id(berth)}", "%s; %s, journaling goes on", berth.problem, what, exc=problem)
+
+
+def _hold() -> None:
+    """Before a fork: wait for sinks to finish what they do, a short time at most.
+
+    A database library keeps locks in memory. A child that is forked in the middle of a transaction inherits them as
+    taken by somebody who does not exist there, and could not use that database, not even in the host's own code.
+    """
+    for fleet in list(_fleets):
+        if fleet.gate.acquire(timeout=FORK_WAITS_SECONDS):
+            _held.append(fleet.gate)
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
