@@ -120,7 +120,9 @@ def look_at_sink(target: Any, settings: Settings) -> Iterator[Finding]:
             return
     try:
         sink = make_sink(target, schema=settings.schema, table_prefix=settings.table_prefix)
-        if not hasattr(sink, "engine"):
+        from analytics_sdk.sinks.sql import SqlSink
+
+        if not isinstance(sink, SqlSink):
             yield Finding("sink", True, f"{name}: {type(sink).__name__}")
             return
         try:
@@ -182,11 +184,14 @@ def look_at_journals(settings: Settings) -> Iterator[Finding]:
     except AnalyticsError as problem:
         yield Finding("journals", False, f"{folder} cannot be compared with the sink: {problem}")
         return
+    if not waiting.journals:
+        yield Finding("journals", True, f"none waits in {folder}")
+        return
     orphaned = waiting.journals - waiting.living - waiting.foreign
     yield Finding(
         "journals",
         True,
         f"{folder}: {words.count(waiting.living)} of running programs, {words.count(orphaned)} of ended ones, "
         f"{words.count(waiting.foreign)} of another machine; {words.size(waiting.bytes)} not delivered",
-        "`analytics-sdk ship --once` delivers what ended programs left" if orphaned else "",
+        "`analytics-sdk ship --once` delivers what ended programs left" if orphaned and waiting.bytes else "",
     )

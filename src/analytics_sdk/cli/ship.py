@@ -12,10 +12,9 @@ import typer
 
 from analytics_sdk.cli import NO
 from analytics_sdk.cli.store import Db, Json, settings_for
-from analytics_sdk.cli.terminal import print_json
+from analytics_sdk.cli.terminal import counted, print_json
 from analytics_sdk.config import Settings
 from analytics_sdk.errors import SettingError
-from analytics_sdk.reporting.words import Words
 from analytics_sdk.shipper.fleet import SinkMaker
 from analytics_sdk.shipper.once import Shipment, ship_forever, ship_once
 from analytics_sdk.sinks import describe, make_sink
@@ -62,22 +61,26 @@ def _makers(settings: Settings) -> list[SinkMaker]:
 
 def describe_shipment(shipment: Shipment, sinks: str) -> str:
     """One line, for people."""
-    words = Words()
-    said = [f"{words.count(shipment.records)} records delivered to {sinks}"]
+    said = [f"{counted(shipment.records, 'record')} delivered to {sinks}"]
     for n, what in (
-        (shipment.finished, "journals finished and removed"),
-        (shipment.living, "journals of running programs"),
-        (shipment.foreign, "journals of another machine left alone (--adopt-foreign takes them)"),
-        (shipment.unfinished, "journals not delivered whole"),
+        (shipment.finished, "finished and removed"),
+        (shipment.living, "of running programs"),
+        (shipment.foreign, "of another machine left alone (--adopt-foreign takes them)"),
+        (shipment.unfinished, "not delivered whole"),
     ):
         if n:
-            said.append(f"{words.count(n)} {what}")
+            said.append(f"{counted(n, 'journal')} {what}")
     return "; ".join(said) + "."
 
 
 def _show_progress(shipment: Shipment) -> None:
     if sys.stderr.isatty():
-        print(f"\r{Words().count(shipment.records)} records", end="", file=sys.stderr, flush=True)
+        print(f"\r{counted(shipment.records, 'record')}", end="", file=sys.stderr, flush=True)
+
+
+def _log_progress(shipment: Shipment) -> None:
+    if shipment.records:
+        print(f"{counted(shipment.records, 'record')} delivered", file=sys.stderr, flush=True)
 
 
 def _ship_until_told(folder: Path, makers: list[SinkMaker], settings: Settings, adopt_foreign: bool) -> None:
@@ -97,4 +100,5 @@ def _ship_until_told(folder: Path, makers: list[SinkMaker], settings: Settings, 
         interval_seconds=settings.flush_interval_seconds,
         should_stop=lambda: bool(told),
         adopt_foreign=adopt_foreign,
+        on_progress=_log_progress,
     )

@@ -75,24 +75,22 @@ def headlines(answer: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     lines = [
         ("Executions", counts),
         ("Success", words.rate(rate["success_rate"], rate["n"], rate["succeeded"], interval)),
-        (
-            "First pass",
-            f"{words.percent(rate['first_pass_rate'])} needed no healing ({words.share(first_pass, rate['n'])})",
-        ),
-        (
-            "Duration",
-            f"{words.seconds(took['p50_duration'])} median, {words.seconds(took['p95_duration'])} p95, "
-            f"{words.seconds(took['p99_duration'])} p99, {words.seconds(took['avg_duration'])} on average",
-        ),
     ]
-    if not took["n"]:
-        lines.pop()
+    if took["n"]:
+        lines.append(
+            (
+                "Duration",
+                f"{words.seconds(took['p50_duration'])} median, {words.seconds(took['p95_duration'])} p95, "
+                f"{words.seconds(took['p99_duration'])} p99, {words.seconds(took['avg_duration'])} on average",
+            )
+        )
     if healing["attempts"]:
+        saved = words.share(rate["succeeded"] - first_pass, rate["n"] - first_pass)
         lines.append(
             (
                 "Healing",
-                f"{words.share(healing['succeeded'], healing['attempts'])} attempts worked, "
-                f"{words.seconds(healing['total_duration'])} spent on them",
+                f"saved {saved} executions that needed it; {words.share(healing['succeeded'], healing['attempts'])} "
+                f"attempts worked, in {words.seconds(healing['total_duration'])}",
             )
         )
     return lines

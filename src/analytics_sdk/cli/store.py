@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analytics_sdk.cli.terminal import counted
 from analytics_sdk.config import Settings, resolve, sqlite_file
 from analytics_sdk.errors import SettingError, SinkUnavailable
 from analytics_sdk.journal.reader import find_journals
@@ -116,11 +117,9 @@ def undelivered_line(found: Undelivered, words: Words) -> str | None:
     """One line on what is missing from an answer, or None where nothing is."""
     if not found.bytes:
         return None
-    who = f"{words.count(found.journals)} journal" + ("" if found.journals == 1 else "s")
     living = f", {found.living} of running programs" if found.living else ""
-    return (
-        f"Not delivered yet: {words.size(found.bytes)} in {who}{living}. `analytics-sdk ship --once` delivers it now."
-    )
+    where = f"{words.size(found.bytes)} in {counted(found.journals, 'journal')}{living}"
+    return f"Not delivered yet: {where}. `analytics-sdk ship --once` delivers it now."
 
 
 def undelivered_json(found: Undelivered) -> dict[str, int]:

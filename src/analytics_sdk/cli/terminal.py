@@ -11,7 +11,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from analytics_sdk.reporting.words import make_inert
+from analytics_sdk.reporting.words import Words, make_inert
 
 MIN_COLUMN = 8
 _GAP = "  "
@@ -24,6 +24,11 @@ class Column:
     title: str
     right: bool = False
     flexible: bool = False
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 record`, `1,204 records`."""
+    return f"{Words().count(n)} {noun}" + ("" if n == 1 else "s")
 
 
 def width_of(text: str) -> int:
