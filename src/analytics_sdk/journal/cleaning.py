@@ -1,10 +1,13 @@
 """Makes the fields of a record such that they can be kept: valid text of bounded length, numbers of 64 bits."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+from analytics_sdk.errors import JournalError
 from analytics_sdk.events import RECORD_TYPES, Kind
 from analytics_sdk.guard import ID_LIMIT, MESSAGE_LIMIT, TAGS_LIMIT, clean_text, text_of
+from analytics_sdk.journal.record import MAX_PAYLOAD
 
 _TAG_LIMIT = 200
 _INT64 = 1 << 63
@@ -13,6 +16,25 @@ _MESSAGE_INDEX = {
     for kind, kinds in RECORD_TYPES.items()
     if "error_message" in kinds.__struct_fields__
 }
+
+
+def encode_cleaned(encode: Callable[[Any], bytes], kind: int, fields: tuple[Any, ...], usual_bytes: int) -> bytes:
+    """The record encoded; one that is large, or that cannot be encoded as it is, is cleaned first.
+
+    Raises:
+        JournalError: it is too large even so.
+        Exception: it cannot be encoded even so.
+    """
+    try:
+        payload = encode(fields)
+        if len(payload) <= usual_bytes:
+            return payload
+    except Exception:  # because msgspec refuses in many ways, and cleaning is the answer to all of them
+        pass
+    payload = encode(clean_fields(kind, fields))
+    if len(payload) > MAX_PAYLOAD:
+        raise JournalError(f"a record of {len(payload)} bytes is too large")
+    return payload
 
 
 def clean_fields(kind: int, fields: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -235,6 +235,11 @@ class OwnerFile:
         self.lock_fd = fd
         return True
 
+    def discard(self) -> None:
+        """Remove the file: nothing was ever recorded under it."""
+        self.give_up_lock()
+        try_unlink(self.path)
+
     def give_up_lock(self) -> None:
         """Close the descriptor of our lock, where it is still ours: its number may stand for another file by now."""
         if self.lock_fd >= 0 and self.holds_lock():

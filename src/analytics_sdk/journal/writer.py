@@ -19,7 +19,7 @@ from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import JournalError
 from analytics_sdk.events import NO_START, Kind
 from analytics_sdk.guard import trouble
-from analytics_sdk.journal.cleaning import clean_fields
+from analytics_sdk.journal.cleaning import encode_cleaned
 from analytics_sdk.journal.home import fork_flag, new_identity
 from analytics_sdk.journal.owner import Identity, Loss, Losses, OwnerFile, private_folder, try_unlink
 from analytics_sdk.journal.quota import Quota, Room, look
@@ -27,7 +27,6 @@ from analytics_sdk.journal.record import (
     FIRST_FRAME,
     FRAME,
     FRAME_BYTES,
-    MAX_PAYLOAD,
     SYNC,
     base_of_segment,
     bytes_of_segment,
@@ -113,7 +112,7 @@ class JournalWriter:
         """Append what is unusual: the first record, one that does not fit, one to be cleaned, shed or lost."""
         reason = "error"
         try:
-            payload = self._payload(kind, fields)
+            payload = encode_cleaned(self.encode, kind, fields, USUAL_BYTES - FRAME_BYTES)
             size = FRAME_BYTES + len(payload)
             while True:
                 segment = self._segment_for(kind, size)
@@ -136,18 +135,6 @@ class JournalWriter:
             trouble("append", "a loss could not be counted: %s", type(problem).__name__, exc=problem)
         return NO_START
 
-    def _payload(self, kind: int, fields: tuple[Any, ...]) -> bytes:
-        try:
-            payload = self.encode(fields)
-            if len(payload) <= USUAL_BYTES - FRAME_BYTES:
-                return payload
-        except Exception:  # because msgspec refuses in many ways, and cleaning is the answer to all of them
-            pass
-        payload = self.encode(clean_fields(kind, fields))
-        if len(payload) > MAX_PAYLOAD:
-            raise JournalError(f"a record of {len(payload)} bytes is too large")
-        return payload
-
     # ---------------------------------------------------------------- segments
 
     def _lock(self) -> threading.RLock:
@@ -157,10 +144,7 @@ class JournalWriter:
 
     def _forked(self) -> bool:
         """Whether this is a child that was forked since; to be asked under the lock."""
-        return self._pid != os.getpid() or (self._segment is not NO_SEGMENT and not self._here[0] and self._has_flag())
-
-    def _has_flag(self) -> bool:
-        return not isinstance(self._here, bytes)
+        return self._pid != os.getpid()
 
     def _segment_for(self, kind: int, size: int) -> Segment | None:
         """A segment that has room for a frame, opened or rotated to where needed; None where the record is lost."""
@@ -204,12 +188,12 @@ class JournalWriter:
             segment = Segment(self.folder, identity.journal_id, n)
         except (OSError, JournalError) as problem:
             if owner is not None:
-                self._discard(owner)
+                owner.discard()
             self._failed(problem)
             return NO_SEGMENT
         if self._segment is not NO_SEGMENT:  # because a signal handler that recorded something has opened one
             try_unlink(segment.path)
-            self._discard(owner)
+            owner.discard()
             return self._segment
         self.counted.move_to(owner.map)
         if self._ended_cleanly:
@@ -217,11 +201,6 @@ class JournalWriter:
         self.identity, self._owner, self._problem = identity, owner, None
         self._last_n, self._cold, self._segment = n, segment, segment
         return segment
-
-    @staticmethod
-    def _discard(owner: OwnerFile) -> None:
-        owner.give_up_lock()
-        try_unlink(owner.path)
 
     def _rotate(self, full: Segment) -> Segment:
         """Take the next segment into use; NO_SEGMENT where none can be made now."""
