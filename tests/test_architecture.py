@@ -139,12 +139,13 @@ def test_only_the_command_line_prints() -> None:
                 )
 
 
-def test_nothing_reads_pickles_or_evaluates_text() -> None:
+def test_nothing_reads_pickles_or_runs_text_from_outside() -> None:
     """What stands in a journal or a database is untrusted."""
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in ("eval", "exec"), f"{name_of(path)}:{node.lineno}"
+                runs_text = node.func.id in ("eval", "exec") and not isinstance(node.args[0], ast.Constant)
+                assert not runs_text, f"{name_of(path)}:{node.lineno}"
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
                 assert not {"pickle", "marshal", "shelve"} & set(names), f"{name_of(path)}:{node.lineno}"
