@@ -42,7 +42,7 @@ class Decorated:
 
 class Wrapped:
     @wrapt.decorator
-    def _pass_through(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:  # noqa: N805  # because wrapt calls it
+    def _pass_through(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:  # because wrapt calls it
         return wrapped(*args, **kwargs)
 
     @_pass_through

@@ -4,6 +4,7 @@ Everything heavy is imported where it is first needed: importing this module loa
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 import sys
@@ -144,7 +145,9 @@ class AnalyticsSystem:
             AnalyticsError: the database cannot be read.
         """
         self.flush()
-        from analytics_sdk.query.window import resolve_window  # here, because the query package loads the database library
+        from analytics_sdk.query.window import (
+            resolve_window,  # here, because the query package loads the database library
+        )
 
         now_ns = self.settings.clock.time_ns()
         window = resolve_window(hours, start, end, now_ns)
@@ -204,9 +207,7 @@ class AnalyticsSystem:
             "sinks": [describe(sink) for sink in self.settings.sinks],
             "journal_dir": str(self.settings.journal_dir),
             "open_executions": len(self.recorder.open_executions),
-            "losses": [
-                {"kind": loss.kind, "reason": loss.reason, "n": loss.n} for loss in self.writer.losses()
-            ],
+            "losses": [{"kind": loss.kind, "reason": loss.reason, "n": loss.n} for loss in self.writer.losses()],
             **self.shipper.status(),
         }
 
@@ -287,7 +288,9 @@ def _check_by_making(settings: Settings) -> None:
     try:
         private_folder(settings.journal_dir)
     except (OSError, AnalyticsError) as problem:
-        message = f"the journal folder {settings.journal_dir} cannot be used: {problem}; set journal_dir to a folder of yours"
+        message = (
+            f"the journal folder {settings.journal_dir} cannot be used: {problem}; set journal_dir to a folder of yours"
+        )
         if given:
             raise SettingError(message) from None
         trouble("journal-folder", "%s", message)
@@ -410,10 +413,8 @@ def _interrupt_again() -> None:
     It remembers that in a flag which the next compiled text that is run takes back, and libraries that are imported
     at exit run some.
     """
-    try:
-        exec("raise KeyboardInterrupt")  # noqa: S102  # because only running a text sets the flag again
-    except KeyboardInterrupt:
-        pass
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # because only running a text sets the flag again
 
 
 def _after_fork_in_child() -> None:

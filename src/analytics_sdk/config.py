@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import SettingError
@@ -111,7 +111,9 @@ SETTINGS: dict[str, Setting] = {
     for setting in (
         Setting("sink", DEFAULT_SINK, _sink, "database URL, SQLAlchemy Engine, Sink, or a list of them"),
         Setting("journal_dir", None, _optional(_folder), "where journals stand until they are delivered"),
-        Setting("journal_max_bytes", 2 << 30, parse_bytes, "quota of the journals; 512 MiB of disk are always left free"),
+        Setting(
+            "journal_max_bytes", 2 << 30, parse_bytes, "quota of the journals; 512 MiB of disk are always left free"
+        ),
         Setting("on_full", "drop", _choice("drop", "block"), "at the quota: drop and count, or block the host"),
         Setting("flush_interval_seconds", 1.0, _number(0.05, 3600), "how often what was recorded is delivered"),
         Setting("exit_timeout_seconds", 1.0, _number(0, 3600), "how long the end of the process may wait for delivery"),
@@ -136,7 +138,7 @@ class Settings:
     sink: Any
     journal_dir: Path | None
     journal_max_bytes: int
-    on_full: str
+    on_full: Literal["drop", "block"]
     flush_interval_seconds: float
     exit_timeout_seconds: float
     realtime: bool
@@ -180,7 +182,9 @@ def resolve(given: Mapping[str, Any], keep: Settings | None = None) -> Settings:
     return Settings(**values, sources=sources)
 
 
-def _look_up(setting: Setting, given: Mapping[str, Any], keep: Settings | None, file: Mapping[str, Any]) -> tuple[Any, str]:
+def _look_up(
+    setting: Setting, given: Mapping[str, Any], keep: Settings | None, file: Mapping[str, Any]
+) -> tuple[Any, str]:
     if setting.name in given:
         return given[setting.name], "argument"
     if keep is not None:

@@ -34,7 +34,7 @@ class SinkUnavailable(SinkError):
 
 
 class SinkMisconfigured(SinkError):
-    """Until somebody acts: wrong password, missing driver, schema of another version. Delivery stops, journaling goes on."""
+    """Until somebody acts: wrong password, missing driver, another schema. Delivery stops, journaling goes on."""
 
 
 class RejectedRecord(SinkError):

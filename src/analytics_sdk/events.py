@@ -139,4 +139,4 @@ RECORD_TYPES: dict[Kind, type[msgspec.Struct]] = {
 }
 
 LOSS_REASONS = ("quota", "disk", "error", "damaged", "rejected")
-"""Why something is missing: journal quota; no disk, memory or handle; our own error; a damaged frame; a refused value."""
+"""Why something is missing: quota; no disk, memory or handle; our own error; a damaged frame; a refused value."""

@@ -33,7 +33,14 @@ def _never_raises(otherwise: Callable[..., Any]) -> Callable[[F], F]:
             try:
                 return hook(self, *args, **kwargs)
             except Exception as problem:  # because a hook must not break the host's loop
-                trouble(f"hook:{hook.__name__}", "%s failed: %s: %s", hook.__name__, error_type_of(problem), problem, exc=problem)
+                trouble(
+                    f"hook:{hook.__name__}",
+                    "%s failed: %s: %s",
+                    hook.__name__,
+                    error_type_of(problem),
+                    problem,
+                    exc=problem,
+                )
                 return otherwise()
 
         return guarded  # type: ignore[return-value]  # because it takes what the hook takes, and more
@@ -68,12 +75,11 @@ class AnalyticsIntegration:
         if recorder is None:
             return new_execution_id()
         execution = current_execution()
-        if execution is not None and not execution.ended and execution.opener is not HOOKS:
-            if execution.workflow_id == name and not execution.inherited:
-                execution.joined += 1
-                if execution.total_steps is None:
-                    execution.total_steps = total_of(total_steps)
-                return execution.execution_id
+        if execution is not None and _is_tracked(execution) and execution.workflow_id == name:
+            execution.joined += 1
+            if execution.total_steps is None:
+                execution.total_steps = total_of(total_steps)
+            return execution.execution_id
         return recorder.begin_execution(name, total_of(total_steps), opener=HOOKS).execution_id
 
     @_never_raises(lambda: None)
@@ -110,7 +116,7 @@ class AnalyticsIntegration:
         if known and execution.opener is not HOOKS:
             execution.said_status, execution.said_message = word, message
             return
-        leave_through(execution)
+        _leave_through(execution)
         assert execution.recorder is not None
         execution.recorder.end_execution(execution, word, None, message)
 
@@ -268,7 +274,12 @@ def _begin_step(execution: Execution, node_id: str, action_type: str | None) -> 
     return execution.recorder.begin_step(node_id, action_type, opener=HOOKS, within=execution)
 
 
-def leave_through(execution: Execution) -> None:
+def _is_tracked(execution: Execution) -> bool:
+    """Whether an open execution of this process is somebody else's than the hooks'."""
+    return not execution.ended and not execution.inherited and execution.opener is not HOOKS
+
+
+def _leave_through(execution: Execution) -> None:
     """Leave an execution, also where this task is still inside a step of it that was never completed."""
     frame = current.get()
     while isinstance(frame, Step) and frame.execution is execution:
@@ -312,7 +323,8 @@ def _at_ns(moment: object) -> int | None:
     if moment is None:
         return None
     try:
-        return round(moment.timestamp() * 1e6) * 1000  # type: ignore[attr-defined]  # because what has none is caught
+        microseconds: float = moment.timestamp() * 1e6  # type: ignore[attr-defined]  # because what has none is caught
+        return round(microseconds) * 1000
     except Exception:  # because a host may pass anything, and year 1 has no local time
         trouble("time", "a time of the host's makes no sense (%s); ours is used", type(moment).__name__)
         return None

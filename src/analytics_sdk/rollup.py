@@ -18,7 +18,7 @@ MAX_FINGERPRINTS = 100
 """Distinct errors kept a cell; what comes beyond counts under OTHER."""
 OTHER = "__other__"
 TIMED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT})
-"""Endings whose duration enters averages and percentiles: the work ran its course. A cancelled or skipped one did not."""
+"""Endings whose duration enters averages and percentiles: the work ran its course."""
 
 _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+|'[^']*'|\"[^\"]*\"|[0-9a-fA-F]{8,}")
 

@@ -100,9 +100,10 @@ def test_the_first_tracked_call_needs_no_configuration(folder: Path) -> None:
     database = folder / "analytics.db"
     assert stat.S_IMODE(database.stat().st_mode) == 0o600
     assert stat.S_IMODE((folder / "analytics.db.journals").stat().st_mode) == 0o700
-    assert rows(database, "select workflow_id, status, steps_completed, steps_recovered from executions") == [
-        ("nightly", "success", 2, 1)
-    ] * 4
+    assert (
+        rows(database, "select workflow_id, status, steps_completed, steps_recovered from executions")
+        == [("nightly", "success", 2, 1)] * 4
+    )
     assert rows(database, "select node_id, status, count(*) from steps group by 1, 2 order by 1") == [
         ("bad", "recovered", 4),
         ("good", "success", 4),
@@ -112,7 +113,10 @@ def test_the_first_tracked_call_needs_no_configuration(folder: Path) -> None:
     assert stats["success_rate"]["first_pass_rate"] == 0.0
     assert stats["recovery"]["strategies"][0]["strategy"] == "reload"
     assert stats["recovery"]["attempts"] == stats["recovery"]["succeeded"] == 4
-    assert {step["node_id"]: (step["n"], step["recovered"]) for step in stats["steps"]} == {"good": (4, 0), "bad": (4, 4)}
+    assert {step["node_id"]: (step["n"], step["recovered"]) for step in stats["steps"]} == {
+        "good": (4, 0),
+        "bad": (4, 4),
+    }
     assert (stats["errors"][0]["error_type"], stats["errors"][0]["n"]) == ("ValueError", 4)
     assert stats["data_complete"] is True
     assert [one["workflow_id"] for one in system.stats()["workflows"]] == ["nightly"]
@@ -183,7 +187,9 @@ class UnhookedLoop:
             except RuntimeError:
                 continue
             if not result.success:
-                self.healing.handle_execution_failure(node.action_info, result, workflow.workflow_id, node_id=node.node_id)
+                self.healing.handle_execution_failure(
+                    node.action_info, result, workflow.workflow_id, node_id=node.node_id
+                )
         return True
 
     _execute_node = integration_guide.EnhancedExecutionLoop._execute_node
@@ -225,7 +231,10 @@ def test_however_a_process_ends_its_execution_is_known(
     assert rows(database, "select workflow_id, status, steps_completed from executions") == [
         ("w", execution, 2 if second == "success" else 1)
     ]
-    assert rows(database, "select node_id, status from steps order by step_no") == [("first", "success"), ("second", second)]
+    assert rows(database, "select node_id, status from steps order by step_no") == [
+        ("first", "success"),
+        ("second", second),
+    ]
     assert not list((folder / "analytics.db.journals").glob("*.seg"))
 
 
@@ -291,9 +300,9 @@ def test_killed_at_any_moment_every_acknowledged_step_is_there_once(folder: Path
     database = folder / "analytics.db"
     (((recorded,)),) = rows(database, "select count(*) from steps where status = 'success'")
     assert acknowledged <= recorded <= acknowledged + 3
-    assert rows(database, "select count(*) from (select distinct source, step_no from steps where status = 'success')") == [
-        (recorded,)
-    ]
+    assert rows(
+        database, "select count(*) from (select distinct source, step_no from steps where status = 'success')"
+    ) == [(recorded,)]
     assert rows(database, "select status, count(*) from executions group by 1") == [("crashed", 3)]
 
 
@@ -320,7 +329,9 @@ def test_forked_children_record_for_themselves(folder: Path) -> None:
     ship(folder)
     database = folder / "analytics.db"
     assert rows(database, "select status, steps_completed from executions") == [("success", 2)]
-    assert rows(database, "select status, count(*), count(distinct execution_id) from steps group by 1") == [("success", 8, 1)]
+    assert rows(database, "select status, count(*), count(distinct execution_id) from steps group by 1") == [
+        ("success", 8, 1)
+    ]
 
 
 def test_the_end_is_bounded_when_the_database_is_locked(folder: Path) -> None:

@@ -159,7 +159,9 @@ def test_success_and_error_may_ask_for_the_exception(journal: Any) -> None:
 def test_tags_are_kept_as_text(journal: Any) -> None:
     """Each value is a selector; None is left out."""
 
-    @track_workflow(workflow_id="w", tags={"customer": "{customer}", "n": lambda count: count, "fixed": "x", "no": "{none}"})
+    @track_workflow(
+        workflow_id="w", tags={"customer": "{customer}", "n": lambda count: count, "fixed": "x", "no": "{none}"}
+    )
     def run(customer: str, count: int, none: None = None) -> None:
         pass
 
@@ -258,11 +260,16 @@ def test_what_an_execution_leaves_open_is_closed_with_it(journal: Any) -> None:
 
 def test_a_recovery_inside_a_step_that_then_succeeds_makes_it_recovered(journal: Any) -> None:
     """The strategy, the time, the step; the execution knows that it needed one."""
-    with track_workflow(workflow_id="w"):
-        with track_step(node_id="pay"), recovery_attempt("semantic_variant", tags={"by": "css"}):
-            pass
+    healing = recovery_attempt("semantic_variant", tags={"by": "css"})
+    with track_workflow(workflow_id="w"), track_step(node_id="pay"), healing:
+        pass
     (recovery,) = journal.recoveries
-    assert (recovery.strategy, recovery.success, recovery.step_no, recovery.node_id) == ("semantic_variant", True, 1, "pay")
+    assert (recovery.strategy, recovery.success, recovery.step_no, recovery.node_id) == (
+        "semantic_variant",
+        True,
+        1,
+        "pay",
+    )
     assert recovery.tags == {"by": "css"}
     assert journal.statuses(Kind.STEP_END) == ["recovered"]
     assert (journal.executions[0].steps_completed, journal.executions[0].steps_recovered) == (1, 1)
@@ -343,7 +350,9 @@ def test_a_recovery_decorator_selects_strategy_and_success_from_the_result(journ
 # ------------------------------------------------------------------ hostile values, and off
 
 
-@pytest.mark.parametrize("value", ["a\nb", "\U0001f680", "\x00", "<script>", "\ud800", "x" * 100_000, 3, 2.5, None, ("t",)])
+@pytest.mark.parametrize(
+    "value", ["a\nb", "\U0001f680", "\x00", "<script>", "\ud800", "x" * 100_000, 3, 2.5, None, ("t",)]
+)
 def test_any_value_may_be_an_id(journal: Any, value: Any) -> None:
     """Something is always recorded, and the host goes on."""
 
@@ -430,9 +439,7 @@ def test_a_logging_handler_that_records_does_not_recurse(journal: Any) -> None:
     assert Counter(s.node_id for s in journal.steps) == {act.__qualname__: 1, "module_level": 1}
 
 
-def test_disabled_by_the_environment_means_the_original_callable(
-    journal: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disabled_by_the_environment_means_the_original_callable(journal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the word true disables."""
     monkeypatch.setenv("ANALYTICS_SDK_DISABLED", "True")
 

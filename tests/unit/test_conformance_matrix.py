@@ -29,7 +29,7 @@ ENDINGS: dict[str, tuple[Any, str, str, str | None]] = {
     "returns 0": (0, "success", "success", None),
     "result.success is False": (RESULT, "failed", "failed", None),
     "TimeoutError": (TimeoutError("late"), "timeout", "timeout", "TimeoutError"),
-    "asyncio.TimeoutError": (asyncio.TimeoutError(), "timeout", "timeout", "TimeoutError"),
+    "asyncio.TimeoutError": (TimeoutError(), "timeout", "timeout", "TimeoutError"),
     "ValueError": (ValueError("bad"), "failed", "failed", "ValueError"),
     "SystemExit(0)": (SystemExit(0), "success", "success", None),
     "SystemExit()": (SystemExit(), "success", "success", None),
@@ -187,7 +187,9 @@ CROSSED = [(kind, name) for kind in KINDS for name in ENDINGS if (kind, name) !=
 @pytest.mark.parametrize(("kind", "name"), CROSSED)
 @pytest.mark.parametrize("role", ["step", "execution"])
 @pytest.mark.parametrize("setting", ["alone", "nested", "concurrent"])
-def test_every_kind_of_callable_records_every_ending(journal: Any, kind: str, name: str, role: str, setting: str) -> None:
+def test_every_kind_of_callable_records_every_ending(
+    journal: Any, kind: str, name: str, role: str, setting: str
+) -> None:
     """One beginning, one ending, the status of the table, and the host notices nothing."""
     ending, step_status, execution_status, error_type = ENDINGS[name]
     if kind == "async generator" and name in NO_RESULT:

@@ -79,7 +79,13 @@ def test_a_zero_that_the_host_says_is_a_zero(journal: Any) -> None:
 
 @pytest.mark.parametrize(
     ("word", "status"),
-    [("success", "success"), ("failed", "failed"), ("timeout", "timeout"), ("Cancelled", "cancelled"), ("odd", "failed")],
+    [
+        ("success", "success"),
+        ("failed", "failed"),
+        ("timeout", "timeout"),
+        ("Cancelled", "cancelled"),
+        ("odd", "failed"),
+    ],
 )
 def test_the_hosts_word_is_the_status(journal: Any, word: str, status: str) -> None:
     """One that is not known counts as failed."""
@@ -110,7 +116,11 @@ def test_a_step_that_nobody_announced_is_the_next_one(journal: Any) -> None:
     hooks.on_step_start(execution_id, "b", 3)
     hooks.on_step_complete(execution_id, "w", "b", "click", AT, AT, 1.0, False, "first")
     hooks.on_step_complete(execution_id, "w", "b", "click", AT, AT, 1.0, True)
-    assert [(s.step_no, s.node_id, s.error_message) for s in journal.steps] == [(1, "a", None), (2, "b", "first"), (3, "b", None)]
+    assert [(s.step_no, s.node_id, s.error_message) for s in journal.steps] == [
+        (1, "a", None),
+        (2, "b", "first"),
+        (3, "b", None),
+    ]
     assert all(s.parent_step_no is None for s in journal.steps)
 
 
@@ -142,7 +152,7 @@ def test_no_hook_raises_whatever_it_is_given(journal: Any, arguments: dict[str, 
     """Not even for arguments that do not exist."""
     for hook in (hooks.on_step_start, hooks.on_step_complete, hooks.on_recovery_attempt, hooks.on_execution_complete):
         hook(**arguments)
-    assert isinstance(hooks.on_execution_start(**{"odd": 1}), str)
+    assert isinstance(hooks.on_execution_start(odd=1), str)
 
 
 def test_what_is_completed_without_a_beginning_is_kept(journal: Any) -> None:
@@ -283,7 +293,9 @@ def guide_uses_these_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
 EXPECTED = (
     ["success"],
     Counter(success=1, recovered=1, failed=3),
-    Counter({("semantic_variant", True, "pay"): 1, ("semantic_variant", False, "confirm"): 1, ("none", False, "print"): 1}),
+    Counter(
+        {("semantic_variant", True, "pay"): 1, ("semantic_variant", False, "confirm"): 1, ("none", False, "print"): 1}
+    ),
 )
 
 

@@ -10,7 +10,7 @@ NAN = float("nan")
 
 
 def live_metrics(execution_id: str, execution: Execution | None, recorder: Recorder) -> dict[str, Any]:
-    """Every key of the contract, for an unknown id too. Seconds, percent; `estimated_completion` is naive local time."""
+    """Every key, for an unknown id too. Seconds and percent; `estimated_completion` is naive local time."""
     if execution is None or not recorder.realtime:
         reason = "live state is off (realtime=False)" if execution is not None else "no such execution runs here"
         return {

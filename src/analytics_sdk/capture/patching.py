@@ -14,8 +14,8 @@ from typing import Any
 
 from analytics_sdk.capture.recovery import RecoveryTracker
 from analytics_sdk.capture.threads import carry_context_into_threads
-from analytics_sdk.capture.tracking import ControlFlow, decorate, disabled_by_environment
 from analytics_sdk.capture.trackers import StepTracker, WorkflowTracker
+from analytics_sdk.capture.tracking import ControlFlow, decorate, disabled_by_environment
 from analytics_sdk.capture.wrapping import CallTracker, tracker_of
 from analytics_sdk.errors import AnalyticsError, TargetError
 from analytics_sdk.guard import logger, trouble
@@ -113,7 +113,9 @@ class Instrumentation:
         self.uninstrument()
 
     def __repr__(self) -> str:
-        return f"<Instrumentation of {len(self._patches)} places, {len(self.pending)} pending, {len(self.failed)} failed>"
+        return (
+            f"<Instrumentation of {len(self._patches)} places, {len(self.pending)} pending, {len(self.failed)} failed>"
+        )
 
     def uninstrument(self) -> None:
         """Put everything back as it was. What is running now is still recorded to its end."""

@@ -17,7 +17,9 @@ NO_STRATEGY = "none"
 class Attempt:
     """One recovery attempt, open. Leaving normally is success; `fail("why")` or an exception is not."""
 
-    def __init__(self, recorder: Recorder | None, strategy: str, node_id: str | None, tags: dict[str, str] | None) -> None:
+    def __init__(
+        self, recorder: Recorder | None, strategy: str, node_id: str | None, tags: dict[str, str] | None
+    ) -> None:
         self.recorder = recorder
         self.strategy = strategy
         self.node_id = node_id

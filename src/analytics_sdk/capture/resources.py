@@ -72,7 +72,7 @@ class ResourceMonitor:
         return (
             at_ns,
             self._tree_cpu_percent(tree),
-            sum(_asked(lambda p=process: p.memory_info().rss) or 0 for process in tree) or None,
+            sum(_asked(_rss_of, process) or 0 for process in tree) or None,
             read_bytes,
             written_bytes,
             psutil.cpu_percent(None),
@@ -84,7 +84,7 @@ class ResourceMonitor:
     def _tree(self) -> list[psutil.Process]:
         """This process and its descendants. Known ones are kept, because they know their CPU time of last time."""
         me = self._processes.get(self._pid) or psutil.Process(self._pid)
-        found = [me, *(_asked(lambda: me.children(recursive=True)) or [])]
+        found = [me, *(_asked(_descendants_of, me) or [])]
         self._processes = {process.pid: self._kept(process) for process in found}
         return list(self._processes.values())
 
@@ -94,20 +94,36 @@ class ResourceMonitor:
 
     @staticmethod
     def _tree_cpu_percent(tree: list[psutil.Process]) -> float | None:
-        seen = [percent for process in tree if (percent := _asked(lambda p=process: p.cpu_percent(None))) is not None]
+        seen = [percent for process in tree if (percent := _asked(_cpu_percent_of, process)) is not None]
         return sum(seen) if seen else None
 
     @staticmethod
     def _io(tree: list[psutil.Process]) -> tuple[int | None, int | None]:
-        seen = [io for process in tree if (io := _asked(lambda p=process: p.io_counters())) is not None]
+        seen = [io for process in tree if (io := _asked(_io_of, process)) is not None]
         if not seen:
             return None, None
         return sum(io.read_bytes for io in seen), sum(io.write_bytes for io in seen)
 
 
-def _asked(question: Callable[[], Any]) -> Any:
-    """What psutil says, or None where the process is gone, hidden, or the platform cannot tell."""
+def _rss_of(process: psutil.Process) -> Any:
+    return process.memory_info().rss
+
+
+def _cpu_percent_of(process: psutil.Process) -> Any:
+    return process.cpu_percent(None)
+
+
+def _io_of(process: psutil.Process) -> Any:
+    return process.io_counters()
+
+
+def _descendants_of(process: psutil.Process) -> Any:
+    return process.children(recursive=True)
+
+
+def _asked(question: Callable[[psutil.Process], Any], process: psutil.Process) -> Any:
+    """What psutil says of a process, or None where it is gone, hidden, or the platform cannot tell."""
     try:
-        return question()
+        return question(process)
     except (psutil.Error, OSError, AttributeError, NotImplementedError):
         return None

@@ -121,7 +121,7 @@ def _compile(spec: object, call: Call, what: str, extras: frozenset[str]) -> Aft
     if isinstance(spec, str):
         return _compile_template(spec, call, what, extras)
     if callable(spec):
-        return _compile_callable(spec, call, what, extras)
+        return _compile_callable(spec, call, extras)
     return lambda args, kwargs, extra=NOTHING: spec
 
 
@@ -146,7 +146,7 @@ def _compile_template(template: str, call: Call, what: str, extras: frozenset[st
             if field is not None:
                 value = getters[field](args, kwargs, extra)
                 if conversion:
-                    value = Formatter().convert_field(value, conversion)  # type: ignore[type-var]  # because parse() checked it
+                    value = Formatter().convert_field(value, conversion)
                 text.append(format(value, spec or ""))
         return "".join(text)
 
@@ -198,10 +198,12 @@ def _parameters_of(spec: Callable[..., Any]) -> list[str]:
     try:
         return list(inspect.signature(spec).parameters)
     except (ValueError, TypeError):
-        raise SelectorError(f"cannot tell which arguments {spec!r} wants; wrap it in a lambda that names them") from None
+        raise SelectorError(
+            f"cannot tell which arguments {spec!r} wants; wrap it in a lambda that names them"
+        ) from None
 
 
-def _compile_callable(spec: Callable[..., Any], call: Call, what: str, extras: frozenset[str]) -> After:
+def _compile_callable(spec: Callable[..., Any], call: Call, extras: frozenset[str]) -> After:
     wanted: list[tuple[str, bool]] = []
     for name in _parameters_of(spec):
         parameter = inspect.signature(spec).parameters[name]

@@ -47,8 +47,10 @@ def _patch() -> Callable[[], None]:
             self.run = partial(copy_context().run, self.run)  # type: ignore[method-assign]  # because this one thread runs so
         start(self)
 
-    @wraps(submit)
-    def submit_in_context(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+    @wraps(submit)  # type: ignore[arg-type]  # because its type is generic in what is submitted
+    def submit_in_context(
+        self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> "Future[Any]":
         if current.get() is not None:
             return submit(self, copy_context().run, fn, *args, **kwargs)
         return submit(self, fn, *args, **kwargs)

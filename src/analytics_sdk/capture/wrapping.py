@@ -6,8 +6,8 @@ callable that it wraps. Each kind restores the current frame by value, because a
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
 
 from analytics_sdk.capture.context import current
 from analytics_sdk.errors import SelectorError
@@ -267,9 +267,8 @@ def _awaitable_proxy(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwarg
     """An object that is the host's own awaitable in everything but its `__await__`."""
     import wrapt  # here, because few programs need it
 
-    class Awaited(wrapt.ObjectProxy):  # type: ignore[misc]  # because wrapt's class is untyped in older versions
+    class Awaited(wrapt.ObjectProxy):  # type: ignore[type-arg]  # because it is generic in newer versions only
         def __await__(self) -> Generator[Any, Any, Any]:
-            inner = cast("Coroutine[Any, Any, Any]", _awaited(tracker, frame, args, kwargs, self.__wrapped__))
-            return inner.__await__()
+            return _awaited(tracker, frame, args, kwargs, self.__wrapped__).__await__()
 
     return Awaited(result)
