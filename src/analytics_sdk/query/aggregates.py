@@ -11,7 +11,7 @@ from analytics_sdk.events import FAILED, RUNNING, STATUSES, TIMEOUT
 from analytics_sdk.histogram import percentile_ns
 from analytics_sdk.query.reader import ExecutionFact, RecoveryFact, Snapshot, Source, StepFact, Workflows
 from analytics_sdk.query.window import Plan
-from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted
+from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted, fingerprint
 
 _INDEX = {word: index for index, word in enumerate(STATUSES)}
 _Z95 = 1.959963984540054
@@ -206,7 +206,7 @@ def errors_of(nodes: Iterable[tuple[str, Cell]]) -> dict[str, ErrorCount]:
     """Errors by fingerprint, of steps and of whole executions, given as (node_id or WHOLE, cell).
 
     Most executions fail because of a step that already counted the same error, so an execution's error counts only
-    where no step of the same window has its fingerprint: one that the loop itself raised.
+    where no step of the same window has its fingerprint, and where it says anything: one that the loop itself raised.
     """
     of_steps: dict[str, ErrorCount] = {}
     of_wholes: dict[str, ErrorCount] = {}
@@ -217,6 +217,7 @@ def errors_of(nodes: Iterable[tuple[str, Cell]]) -> dict[str, ErrorCount]:
                 errors[key].add(error)
             else:
                 errors[key] = replace(error)
+    of_wholes.pop(fingerprint(None, None), None)
     return of_wholes | of_steps
 
 

@@ -17,13 +17,19 @@ _STEPS_NS = (
     *(n * HOUR_NS for n in (1, 2, 3, 6, 12)),
     *(n * _DAY_NS for n in (1, 2, 7, 14, 28)),
 )
-_WANTED_POINTS = 60
+_MOST_WANTED = 60
+_FINE_UP_TO_NS = 12 * HOUR_NS
 _MOST_POINTS = 5_000
 
 
 def choose_bucket_ns(start_ns: int, end_ns: int) -> int:
-    """A round length for the buckets of a chart over a window, so that there are about 30 to 60 of them."""
-    wanted_ns = max(1, end_ns - start_ns) / _WANTED_POINTS
+    """A round length for the buckets of a chart over a window, so that there are some dozens of them.
+
+    Longer windows get whole hours, because cells answer these, and finer buckets are read row by row.
+    """
+    wanted_ns = max(1, end_ns - start_ns) / _MOST_WANTED
+    if end_ns - start_ns > _FINE_UP_TO_NS:
+        wanted_ns = max(wanted_ns, HOUR_NS)
     for step_ns in _STEPS_NS:
         if step_ns >= wanted_ns:
             return step_ns

@@ -104,6 +104,15 @@ def _of(column: ColumnElement[Any], workflows: Workflows) -> list[ColumnElement[
     return [or_(column.in_(workflows), column.is_(None)) if "" in workflows else column.in_(workflows)]
 
 
+def _unindexed(c: Any, workflows: Workflows, spans: Sequence[Span]) -> list[ColumnElement[bool]]:
+    """That rows started in some spans and belong to some workflows, told as expressions.
+
+    Because the key finds a tail at once, and a small index what is running, while the index of a workflow's times, of
+    which expressions make no use, would read its whole history.
+    """
+    return [_within(c.started_at_ns + 0, spans), *_of(c.workflow_id + "", workflows)]
+
+
 class SqlSnapshot:
     """See `Snapshot`."""
 
@@ -156,9 +165,7 @@ class SqlSnapshot:
                 fact, columns.where(_within(table.c.started_at_ns, spans), *_of(table.c.workflow_id, workflows))
             )
             return
-        # Because the key finds a tail at once, while the index of a workflow's times would read its whole history:
-        # an expression is no use to that index.
-        bounds = (_within(table.c.started_at_ns + 0, spans), *_of(table.c.workflow_id + "", workflows))
+        bounds = _unindexed(table.c, workflows, spans)
         for key, source in self.sources().items():
             if not source.lags:
                 continue
@@ -212,9 +219,12 @@ class SqlSnapshot:
         self, workflows: Workflows, span: Span, *, running_only: bool = False, limit: int | None = None
     ) -> list[ExecutionRow]:
         c = self._tables.executions.c
-        statement = self._select_executions().where(_within(c.started_at_ns, [span]), *_of(c.workflow_id, workflows))
-        if running_only:
-            statement = statement.where(is_running(self._tables.executions))
+        statement = self._select_executions()
+        if running_only:  # by the small index of what runs, and not in the order of another
+            statement = statement.where(is_running(self._tables.executions), *_unindexed(c, workflows, [span]))
+            statement = statement.where(c.source >= 0).order_by((c.started_at_ns + 0).desc())
+        else:
+            statement = statement.where(_within(c.started_at_ns, [span]), *_of(c.workflow_id, workflows))
         statement = statement.order_by(c.started_at_ns.desc(), c.source.desc(), c.seq.desc()).limit(limit)
         return [_execution_row(row) for row in self._rows(statement)]
 
