@@ -66,7 +66,7 @@ class AnalyticsSystem:
         self._made: dict[int, Sink] = {}
         self.closed = False
         self._closing = threading.RLock()
-        self._pid = os.getpid()
+        self._folder_made_by = os.getpid()
         makers = [lambda i=i: self._sink(i) for i in range(len(settings.sinks))]
         if check:
             _check_by_making(settings)
@@ -247,7 +247,7 @@ class AnalyticsSystem:
 
     def _remove_temporary_folder(self) -> None:
         """Where all sinks live in this process's memory, nobody can deliver its journals later."""
-        if self._is_temporary and self.settings.journal_dir is not None:
+        if self._is_temporary and self.settings.journal_dir is not None and self._folder_made_by == os.getpid():
             shutil.rmtree(self.settings.journal_dir, ignore_errors=True)
 
     def _close_readers(self) -> None:
@@ -256,14 +256,16 @@ class AnalyticsSystem:
         if sink is not None:
             sink.close()
 
+    def forget_threads(self) -> None:
+        """In a forked child: the threads of the parent do not run here. Delivery starts again with the first record."""
+        self._monitor = None
+        self._closing = threading.RLock()
+
     def end_process(self) -> None:
         """At the end of the process: end what is open, say so in the journal, deliver within the time allowed. The
         journal stays usable, because other exit handlers, daemon threads and finalizers may still record."""
-        if self._pid != os.getpid():
-            return
         try:
-            if self._monitor is not None:
-                self._monitor.stop()
+            self.stop_resource_monitoring()
             self.recorder.close_open("the process ended while it was open")
             self.writer.say_clean()
             if not self.closed:
@@ -420,6 +422,8 @@ def _interrupt_again() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()  # because another thread of the parent may have held it at that moment
+    if _system is not None:
+        _system.forget_threads()
 
 
 active.bootstrap = _bootstrap

@@ -506,3 +506,23 @@ def test_hostile_text_arrives_in_the_database(folder: Path) -> None:
     assert found[5][0].endswith("[cut 9999759]")
     assert found[5][1] < 9000
     assert json.dumps(system.stats(), default=str)
+
+
+def test_a_forked_child_that_ends_in_good_order_delivers_and_cancels_what_it_left_open(folder: Path) -> None:
+    """As its parent does, each for what began in it."""
+    done = run_python(
+        """
+        import os, sys
+        from analytics_sdk import track_step, track_workflow
+        with track_step(node_id="parent's"): pass
+        child = os.fork()
+        if child == 0:
+            track_workflow(workflow_id="child's").__enter__()
+            sys.exit(4)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+        folder,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
+    assert rows(folder / "analytics.db", "select workflow_id, status from executions") == [("child's", "cancelled")]
+    assert rows(folder / "analytics.db", "select node_id from steps") == [("parent's",)]
