@@ -99,9 +99,7 @@ def name_steps(steps: Sequence[StepLine]) -> Callable[[StepLine], str]:
     homes: dict[str, set[str]] = {}
     for step in steps:
         homes.setdefault(step.node_id, set()).add(step.workflow_id)
-    return lambda step: (
-        f"{step.workflow_id} / {step.node_id}" if len(homes.get(step.node_id, ())) > 1 else step.node_id
-    )
+    return lambda step: f"{step.workflow_id} / {step.node_id}" if len(homes.get(step.node_id, ())) > 1 else step.node_id
 
 
 def name_error(error: ErrorLine, words: Words) -> str:
@@ -135,7 +133,9 @@ def _say_works(data: ReportData, words: Words) -> str:
         low, high = f"{success.ci_low:.0f}", f"{success.ci_high:.0f}"
         return words("works.few", succeeded=words.count(success.succeeded), n=n, low=low, high=high)
     rate = words.percent(success.success_rate)
-    return words("works.healed", rate=rate, n=n, healed=healed) if success.healed else words("works.rate", rate=rate, n=n)
+    return (
+        words("works.healed", rate=rate, n=n, healed=healed) if success.healed else words("works.rate", rate=rate, n=n)
+    )
 
 
 def _say_trend(data: ReportData, words: Words) -> str:

@@ -7,6 +7,7 @@ named `*_ns` are integer nanoseconds.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from math import nan
 from typing import Any, Protocol, TypeAlias
 
@@ -241,7 +242,7 @@ def find_cut_ns(points: Sequence[Point]) -> int | None:
     total = sum(point.n for point in points)
     best: tuple[int, int] | None = None
     seen = 0
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in pairwise(points):
         seen += before.n
         if 0 < seen < total:
             best = min(best or (total, 0), (abs(total - 2 * seen), after.start_ns))

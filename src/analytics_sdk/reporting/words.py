@@ -16,13 +16,15 @@ FEW = 100
 """Below this n a rate is said together with its n and its interval."""
 
 _MONTHS = {
-    "en": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(),
-    "fr": "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.".split(),
+    "en": ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
+    "fr": ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."],
 }
 _DAY = {"en": "d", "fr": "j"}
 _BYTE = {"en": "B", "fr": "o"}
 # C0 and C1 controls, zero-width and bidirectional controls, lone surrogates: because an id could use them to hide.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]+")
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]+"
+)
 
 
 def make_inert(text: str) -> str:
@@ -141,10 +143,11 @@ class Words:
         if n_bytes is None or not is_known(n_bytes):
             return NOTHING
         value = float(n_bytes)
-        for prefix in ("", "Ki", "Mi", "Gi", "Ti", "Pi"):
-            if float(f"{value:.2e}") < 1000:
-                break
+        prefixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi"]
+        while float(f"{value:.2e}") >= 1000 and len(prefixes) > 1:
             value /= 1024
+            del prefixes[0]
+        prefix = prefixes[0]
         text = self.count(value) if not prefix else self.number(value, terse=terse)
         return f"{text} {prefix}{_BYTE[self.language]}"
 

@@ -1,0 +1,216 @@
+"""Ink on paper: matplotlib figures made and saved so that the same input gives the same bytes.
+
+Loads matplotlib; import it only where something is drawn. pyplot is never used, because it keeps figures alive and
+picks a window system. matplotlib's settings are global to the process: `neutral_settings` puts known ones in force
+for as long as something is drawn, behind a lock, and then gives the host's own back. A thread of the host that draws
+with matplotlib at that very moment may see ours.
+"""
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure, SubFigure
+
+from analytics_sdk.reporting.theme import LIGHT, Theme, colour_names, colour_of
+
+FigurePart: TypeAlias = Figure | SubFigure
+
+TEXT_PT = 8.6
+"""12 CSS pixels, where 100 of them make an inch of a figure."""
+SMALL_PT = 7.9
+TITLE_PT = 11.5
+PNG_DPI = 160
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_XLINK = "{http://www.w3.org/1999/xlink}"
+_SETTINGS: Any = {
+    "svg.hashsalt": "analytics-sdk",
+    "svg.fonttype": "none",  # because text that stays text is smaller, can be searched, and follows the page's font
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # because a "$" in somebody's id is not a formula
+    "font.family": ["DejaVu Sans"],  # because matplotlib brings it along: the same everywhere
+    "font.size": TEXT_PT,
+    "axes.unicode_minus": False,
+    "path.simplify": True,
+}
+_drawing = threading.RLock()
+
+
+@contextmanager
+def neutral_settings() -> Iterator[None]:
+    """matplotlib's own defaults and ours, in force in this process until the block is left. One thread at a time."""
+    with _drawing, matplotlib.rc_context(), warnings.catch_warnings():
+        # Because an id in a script that the bundled font lacks is shown as boxes, and is no reason to warn the host.
+        warnings.simplefilter("ignore")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def make_figure(width_in: float, height_in: float, theme: Theme) -> Figure:
+    """An empty figure, sizes in inches."""
+    return Figure(figsize=(width_in, height_in), dpi=100, facecolor=theme.paper, edgecolor="none")
+
+
+def size_of(figure: FigurePart) -> tuple[float, float]:
+    """Width and height of a figure, or of a part of one, in inches."""
+    return float(figure.bbox.width) / figure.dpi, float(figure.bbox.height) / figure.dpi
+
+
+def add_axes(figure: FigurePart, theme: Theme, left: float, bottom: float, right: float, top: float) -> Axes:
+    """Quiet axes in a figure, with margins given in inches from its edges."""
+    width_in, height_in = size_of(figure)
+    axes = figure.add_axes(
+        (
+            left / width_in,
+            bottom / height_in,
+            max(0.2, width_in - left - right) / width_in,
+            max(0.1, height_in - bottom - top) / height_in,
+        )
+    )
+    axes.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(theme.neutral)
+    axes.spines["bottom"].set_linewidth(0.8)
+    axes.tick_params(length=0, labelsize=SMALL_PT, labelcolor=theme.muted, pad=4)
+    axes.tick_params(axis="x", which="major", length=3, width=0.8, color=theme.neutral)
+    axes.tick_params(which="minor", length=0)
+    return axes
+
+
+def write_text(
+    figure: FigurePart,
+    x_in: float,
+    y_in: float,
+    text: str,
+    colour: str,
+    *,
+    size: float = TEXT_PT,
+    bold: bool = False,
+    align: str = "left",
+    valign: str = "baseline",
+) -> None:
+    """Text in a figure, its place in inches from the lower left corner."""
+    width_in, height_in = size_of(figure)
+    figure.text(
+        x_in / width_in,
+        y_in / height_in,
+        text,
+        color=colour,
+        fontsize=size,
+        fontweight="bold" if bold else "normal",
+        ha=align,
+        va=valign,
+    )
+
+
+def wrap_text(text: str, width_in: float, size: float = TEXT_PT, *, bold: bool = False) -> list[str]:
+    """Text cut into lines that fit a width, by the bundled font's average letter."""
+    import textwrap
+
+    letters = int(width_in * 72 / (size * (0.62 if bold else 0.54)))
+    return textwrap.wrap(text, max(8, letters)) or [""]
+
+
+def render_png(figure: Figure, dpi: int = PNG_DPI) -> bytes:
+    """A figure as PNG. Call within `neutral_settings`."""
+    out = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(out, format="png", dpi=dpi, facecolor=figure.get_facecolor(), metadata={"Software": None})
+    return out.getvalue()
+
+
+def render_svg(figure: Figure, name: str) -> str:
+    """A figure drawn in `LIGHT` as an SVG element to stand in a page; `name` makes its ids unlike all others there.
+
+    It has no style attributes (the page's security policy would refuse them), no size of its own but the view box,
+    and every colour of the theme is the CSS variable of its name. Call within `neutral_settings`.
+    """
+    out = io.StringIO()
+    FigureCanvasSVG(figure)
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(out, format="svg", facecolor="none", metadata=metadata)
+    root = ElementTree.fromstring(out.getvalue())
+    variables = {colour_of(LIGHT, colour): f"var(--{colour})" for colour in colour_names()}
+    _simplify(root, name, variables)
+    width, height = root.attrib.pop("width").removesuffix("pt"), root.attrib.pop("height").removesuffix("pt")
+    root.set("viewBox", f"0 0 {float(width):g} {float(height):g}")
+    root.set("aria-hidden", "true")
+    root.set("focusable", "false")
+    root.attrib.pop("version", None)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+_KEPT_STYLES = frozenset(
+    {
+        "clip-path",
+        "fill",
+        "fill-opacity",
+        "font-size",
+        "font-weight",
+        "opacity",
+        "stroke",
+        "stroke-dasharray",
+        "stroke-dashoffset",
+        "stroke-linecap",
+        "stroke-linejoin",
+        "stroke-opacity",
+        "stroke-width",
+        "text-anchor",
+    }
+)
+
+
+def _simplify(element: ElementTree.Element, name: str, variables: dict[str, str]) -> None:
+    """Take what a page does not need or would refuse out of an element and all in it, in place."""
+    element.tag = element.tag.removeprefix(_SVG)
+    for child in list(element):
+        if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
+            element.remove(child)
+        else:
+            _simplify(child, name, variables)
+    attributes = dict(element.attrib)
+    element.attrib.clear()
+    for declaration in attributes.pop("style", "").split(";"):
+        key, _, value = (part.strip() for part in declaration.partition(":"))
+        if key == "font":
+            attributes |= _read_font(value)
+        elif key in _KEPT_STYLES:
+            attributes[key] = value
+    is_referred_to = element.tag in ("clipPath", "path", "pattern") and "id" in attributes
+    for key, value in attributes.items():
+        if key == "id":
+            if is_referred_to:
+                element.set("id", f"{name}-{value}")
+        elif key == f"{_XLINK}href":
+            element.set("href", f"#{name}-{value[1:]}")
+        elif value.startswith("url(#"):
+            element.set(key, f"url(#{name}-{value[5:]}")
+        else:
+            element.set(key, variables.get(value, value))
+    if element.text is not None and not element.text.strip():
+        element.text = None
+    if element.tail is not None and not element.tail.strip():
+        element.tail = None
+
+
+def _read_font(shorthand: str) -> dict[str, str]:
+    """The size and weight in a CSS `font` shorthand; the family is the page's."""
+    found = {}
+    for word in shorthand.split():
+        if word.endswith("px") and word[:1].isdigit():
+            found["font-size"] = word.removesuffix("px")
+            break
+        if word.isdigit() or word == "bold":
+            found["font-weight"] = word
+    return found

@@ -1,0 +1,134 @@
+"""The charts of a report: which there are, when they have something to show, how large they are.
+
+Each is drawn by a pure function of (part of a figure, data, words, theme). Loads matplotlib.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from analytics_sdk.reporting.canvas import SMALL_PT, TITLE_PT, FigurePart, make_figure, size_of, wrap_text, write_text
+from analytics_sdk.reporting.captions import Caption, caption_of, why_missing
+from analytics_sdk.reporting.findings import rank_failing
+from analytics_sdk.reporting.gantt import draw_gantt, gantt_height_in
+from analytics_sdk.reporting.over_time import draw_duration, draw_resources, draw_success
+from analytics_sdk.reporting.ranking import (
+    ROW_IN,
+    draw_distribution,
+    draw_errors,
+    draw_failing_steps,
+    draw_recoveries,
+    draw_slow_steps,
+    rank_slow,
+    rows_height_in,
+)
+from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.reporting.theme import LIGHT, Theme
+from analytics_sdk.reporting.usage import read_usage
+from analytics_sdk.reporting.words import Words
+
+HALF_IN, WHOLE_IN, NARROW_IN = 5.4, 11.12, 3.5
+"""Widths: half a page, a whole one, a telephone's. A hundred CSS pixels are an inch."""
+
+Draw = Callable[[FigurePart, ReportData, Words, Theme], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One kind of chart. `metric` is the metric type that asks for it."""
+
+    key: str
+    metric: str
+    draw: Draw
+    height_in: Callable[[ReportData], float]
+    is_wide: bool = False
+
+    @property
+    def width_in(self) -> float:
+        return WHOLE_IN if self.is_wide else HALF_IN
+
+
+CHARTS = (
+    Chart("success", "execution", draw_success, lambda data: 3.0),
+    Chart("duration", "execution", draw_duration, lambda data: 3.0),
+    Chart("distribution", "execution", draw_distribution, lambda data: 2.6),
+    Chart("errors", "execution", draw_errors, lambda data: rows_height_in(len(data.numbers.errors), legend=False)),
+    Chart(
+        "slow_steps",
+        "step",
+        draw_slow_steps,
+        lambda data: min(8, max(1, len(rank_slow(data.numbers.steps)))) * ROW_IN + 0.34,
+    ),
+    Chart(
+        "failing_steps",
+        "step",
+        draw_failing_steps,
+        lambda data: rows_height_in(len(rank_failing(data.numbers.steps)), legend=True),
+    ),
+    Chart(
+        "recoveries",
+        "recovery",
+        draw_recoveries,
+        lambda data: rows_height_in(len(data.numbers.recovery.strategies), legend=True),
+    ),
+    Chart("gantt", "step", draw_gantt, lambda data: gantt_height_in(data.timeline), is_wide=True),
+    Chart(
+        "resources", "resource", draw_resources, lambda data: 0.54 + 1.25 * max(1, len(read_usage(data))), is_wide=True
+    ),
+)
+
+
+def choose_charts(data: ReportData) -> list[Chart]:
+    """The charts that the report asks for and that have something to show."""
+    return [chart for chart in CHARTS if chart.metric in data.metric_types and why_missing(chart.key, data) is None]
+
+
+def draw_chart(
+    chart: Chart, data: ReportData, words: Words, theme: Theme = LIGHT, *, width_in: float | None = None
+) -> Figure:
+    """One chart without its title, for a page that has the title as text. Call within `canvas.neutral_settings`."""
+    figure = make_figure(width_in or chart.width_in, chart.height_in(data), theme)
+    chart.draw(figure, data, words, theme)
+    return figure
+
+
+def header_in(caption: Caption, width_in: float) -> float:
+    """The height of a title and a subtitle of this width."""
+    titles = len(wrap_text(caption.title, width_in, TITLE_PT, bold=True))
+    return titles * 0.2 + len(wrap_text(caption.about, width_in, SMALL_PT)) * 0.15 + 0.16
+
+
+def draw_header(figure: FigurePart, caption: Caption, width_in: float, height_in: float, theme: Theme) -> None:
+    """Title and subtitle at the top of a part of a figure."""
+    y = height_in - 0.17
+    for line in wrap_text(caption.title, width_in, TITLE_PT, bold=True):
+        write_text(figure, 0, y, line, theme.ink, size=TITLE_PT, bold=True)
+        y -= 0.2
+    for line in wrap_text(caption.about, width_in, SMALL_PT):
+        write_text(figure, 0, y + 0.01, line, theme.muted, size=SMALL_PT)
+        y -= 0.15
+
+
+def draw_titled(figure: FigurePart, chart: Chart, data: ReportData, words: Words, theme: Theme) -> None:
+    """A chart with its title and subtitle, filling a part of a figure whose height is `titled_height_in`."""
+    width_in, height_in = size_of(figure)
+    caption = caption_of(chart.key, data, words)
+    head = header_in(caption, width_in)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[head, height_in - head], hspace=0)
+    upper, lower = parts
+    for part in (upper, lower):
+        part.set_facecolor("none")
+    draw_header(upper, caption, width_in, head, theme)
+    missing = why_missing(chart.key, data)
+    if missing is None:
+        chart.draw(lower, data, words, theme)
+    else:
+        write_text(lower, 0, height_in - head - 0.3, words(missing), theme.muted)
+
+
+def titled_height_in(chart: Chart, data: ReportData, words: Words, width_in: float) -> float:
+    """The height of a chart with its title and subtitle."""
+    body = chart.height_in(data) if why_missing(chart.key, data) is None else 0.6
+    return header_in(caption_of(chart.key, data, words), width_in) + body

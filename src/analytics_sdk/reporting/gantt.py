@@ -1,0 +1,151 @@
+"""One execution as a Gantt chart: a row a step, recoveries over their steps, what decided the time darker."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from analytics_sdk.query.results import RecoveryRow, StepRow, Timeline
+from analytics_sdk.reporting.canvas import SMALL_PT, FigurePart, add_axes, size_of
+from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.reporting.scales import place_linear_ticks
+from analytics_sdk.reporting.theme import Theme, status_colour
+from analytics_sdk.reporting.words import Words, shorten
+
+MOST_ROWS = 32
+_ROW_IN = 0.24
+
+
+def choose_steps(timeline: Timeline) -> list[StepRow]:
+    """The steps to show, in their order: all, or the longest and every one that did not succeed at once."""
+    steps = sorted(timeline.steps, key=lambda step: (step.started_at_ns, step.step_no))
+    if len(steps) <= MOST_ROWS:
+        return steps
+    ranked = sorted(steps, key=lambda step: (step.status == "success", -(step.duration_ns or 0), step.step_no))
+    kept = {id(step) for step in ranked[:MOST_ROWS]}
+    return [step for step in steps if id(step) in kept]
+
+
+def find_critical(steps: Sequence[StepRow]) -> set[int]:
+    """The step numbers that decided how long it took: from the end backwards, always the step that ended last before
+    the one after it began; and so within each of these.
+
+    Steps are all of one execution. Those that still run are not asked.
+    """
+    children: dict[int | None, list[StepRow]] = {}
+    known = {step.step_no for step in steps}
+    for step in steps:
+        if step.ended_at_ns is not None:
+            parent = step.parent_step_no if step.parent_step_no in known else None
+            children.setdefault(parent, []).append(step)
+    critical: set[int] = set()
+    asked: list[int | None] = [None]
+    while asked:
+        left = sorted(children.pop(asked.pop(), ()), key=lambda step: (step.ended_at_ns or 0, step.step_no))
+        border_ns: int | None = None
+        while left:
+            step = left.pop()
+            if border_ns is None or (step.ended_at_ns or 0) <= border_ns:
+                critical.add(step.step_no)
+                asked.append(step.step_no)
+                border_ns = step.started_at_ns
+    return critical
+
+
+def gantt_height_in(timeline: Timeline | None) -> float:
+    """The height that the rows need."""
+    if timeline is None:
+        return 1.0
+    loose = bool(_loose(timeline))
+    return (len(choose_steps(timeline)) + loose) * _ROW_IN + 0.5
+
+
+def _loose(timeline: Timeline) -> list[RecoveryRow]:
+    """Recoveries that belong to no step that is shown."""
+    shown = {step.step_no for step in choose_steps(timeline)}
+    return [recovery for recovery in timeline.recoveries if recovery.step_no not in shown]
+
+
+def _end_ns(timeline: Timeline) -> int:
+    execution = timeline.execution
+    ends = [execution.ended_at_ns or execution.started_at_ns]
+    ends += [step.ended_at_ns or step.started_at_ns for step in timeline.steps]
+    ends += [recovery.started_at_ns + recovery.duration_ns for recovery in timeline.recoveries]
+    return max(execution.started_at_ns + 1, *ends)
+
+
+def draw_gantt(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+    """The steps of the slowest execution of the period."""
+    timeline = data.timeline
+    if timeline is None:
+        return
+    width_in, _ = size_of(figure)
+    left = min(2.1, width_in * 0.3)
+    steps, loose = choose_steps(timeline), _loose(timeline)
+    start_ns, end_ns = timeline.execution.started_at_ns, _end_ns(timeline)
+    rows = len(steps) + bool(loose)
+    axes = add_axes(figure, theme, left, 0.3, min(1.35, width_in * 0.24), 0.14)
+    axes.set_xlim(0, end_ns - start_ns)
+    axes.set_ylim(rows, 0)
+    ticks = place_linear_ticks(end_ns - start_ns, max(2, int((width_in - left - 1.2) / 0.8)), words)
+    ticks = [tick for tick in ticks if tick.at <= end_ns - start_ns]
+    axes.set_xticks([tick.at for tick in ticks], [tick.label for tick in ticks])
+    axes.grid(axis="x", color=theme.rule, linewidth=0.8)
+    axes.set_axisbelow(True)
+    letters = int(left / 0.083)
+    depths = _depths(steps)
+    names = ["  " * depths[step.step_no] + shorten(step.node_id, letters - 2 * depths[step.step_no]) for step in steps]
+    names += [words("mark.recovery")] if loose else []
+    axes.set_yticks([row + 0.5 for row in range(rows)], names)
+    for label in axes.get_yticklabels():
+        label.set_color(theme.ink)
+    critical = find_critical(timeline.steps)
+    for row, step in enumerate(steps):
+        _draw_step(axes, theme, words, step, row, start_ns, end_ns, is_critical=step.step_no in critical)
+    where = {step.step_no: row for row, step in enumerate(steps)}
+    for recovery in timeline.recoveries:
+        row = where.get(recovery.step_no, rows - 1) if recovery.step_no is not None else rows - 1
+        axes.barh(
+            [row + 0.5],
+            [max(recovery.duration_ns, (end_ns - start_ns) / 400)],
+            0.3,
+            left=recovery.started_at_ns - start_ns,
+            color=theme.recovered if recovery.success else theme.paper,
+            edgecolor=theme.paper if recovery.success else theme.ink,
+            linewidth=0.8,
+            zorder=4,
+        )
+
+
+def _depths(steps: Sequence[StepRow]) -> dict[int, int]:
+    """How deep each step lies inside others that are shown; at most 3."""
+    depths: dict[int, int] = {}
+    for step in steps:
+        above = depths.get(step.parent_step_no) if step.parent_step_no is not None else None
+        depths[step.step_no] = 0 if above is None else min(3, above + 1)
+    return depths
+
+
+def _draw_step(
+    axes: Axes, theme: Theme, words: Words, step: StepRow, row: int, start_ns: int, end_ns: int, *, is_critical: bool
+) -> None:
+    colour = status_colour(theme, step.status)
+    x = step.started_at_ns - start_ns
+    length = (step.ended_at_ns or end_ns) - step.started_at_ns
+    shown = max(length, (end_ns - start_ns) / 400)
+    axes.barh([row + 0.5], [shown], 0.62, left=x, color=colour, alpha=1 if is_critical else 0.4, linewidth=0, zorder=2)
+    if not is_critical:
+        axes.barh([row + 0.5], [shown], 0.62, left=x, color="none", edgecolor=colour, linewidth=0.8, zorder=2)
+    said = words.duration(step.duration_ns) if step.duration_ns is not None else words.status("running")
+    if step.status not in ("success", "running"):
+        said += f", {words.status(step.status)}"
+    axes.annotate(
+        said,
+        (x + shown, row + 0.5),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        color=theme.ink,
+        fontsize=SMALL_PT,
+        annotation_clip=False,
+        zorder=5,
+    )

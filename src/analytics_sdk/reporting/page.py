@@ -1,0 +1,156 @@
+"""What stands on the page of a report, in its order, whatever it is printed with: cards, sections, notes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from analytics_sdk.reporting.captions import name_workflows, why_missing
+from analytics_sdk.reporting.findings import write_sentences
+from analytics_sdk.reporting.phrases import PHRASES
+from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.reporting.tables import Table, latest_table, running_table, workflows_table
+from analytics_sdk.reporting.words import Words, is_known, make_inert
+
+MARK = "†"
+
+SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    # (phrase, metric type that asks for it, charts)
+    ("executions", "execution", ("success", "duration", "distribution", "errors")),
+    ("steps", "step", ("slow_steps", "failing_steps")),
+    ("recoveries", "recovery", ("recoveries",)),
+    ("slowest", "step", ("gantt",)),
+    ("resources", "resource", ("resources",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One headline number and what it rests on."""
+
+    name: str
+    value: str
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with the charts that have something to show, and a line for each that has not."""
+
+    key: str
+    name: str
+    charts: list[str] = field(default_factory=list)
+    nothing: list[str] = field(default_factory=list)
+    table: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole report but for its ink."""
+
+    title: str
+    about: list[str]
+    sentences: list[str]
+    lossy: str
+    cards: list[Card]
+    sections: list[Section]
+    made: str
+
+
+def words_of(data: ReportData) -> Words:
+    """The language and zone that a report was asked for in."""
+    return Words(data.language, ZoneInfo(data.zone) if data.zone else None)
+
+
+def write_page(data: ReportData, words: Words) -> Page:
+    """What a report says, in order."""
+    numbers = data.numbers
+    about = [
+        words.period(data.start_ns, data.end_ns),
+        words("zone", zone=words.zone_name(data.end_ns)),
+        name_workflows(data, words),
+    ]
+    if numbers.performance.n and numbers.performance.relative_error:
+        about.append(words("approximate", error=words.percent(100 * numbers.performance.relative_error)))
+    return Page(
+        make_inert(data.title),
+        about,
+        write_sentences(data, words),
+        _say_losses(data, words),
+        [] if data.is_empty else _write_cards(data, words),
+        [] if data.is_empty else _list_sections(data, words),
+        words("made", moment=words.moment(data.generated_at_ns)),
+    )
+
+
+def _say_losses(data: ReportData, words: Words) -> str:
+    losses = [loss for loss in data.numbers.losses if loss.n]
+    if not losses:
+        return ""
+    said = [
+        words(
+            "loss",
+            n=words.count(loss.n),
+            kind=_name(words, "loss", loss.kind),
+            reason=_name(words, "reason", loss.reason),
+        )
+        for loss in losses
+    ]
+    return words("lossy", losses=", ".join(said))
+
+
+def _name(words: Words, family: str, word: str) -> str:
+    return words(f"{family}.{word}") if f"{family}.{word}" in PHRASES else make_inert(word)
+
+
+def _write_cards(data: ReportData, words: Words) -> list[Card]:
+    numbers = data.numbers
+    success, performance, recovery = numbers.success_rate, numbers.performance, numbers.recovery
+    counts = numbers.status_counts
+    mark = f" {MARK}" if any(loss.n and loss.kind != "sample" for loss in numbers.losses) else ""
+    cards = []
+    if "execution" in data.metric_types:
+        evidence = words.evidence(success.n, success.succeeded, (success.ci_low, success.ci_high))
+        interval = words("interval", low=f"{success.ci_low:.1f}", high=f"{success.ci_high:.1f}") if success.n else ""
+        lines = [evidence or interval] if success.n else [words("none.ended")]
+        if success.n and success.healed:
+            lines.append(words("card.first_pass", rate=words.percent(success.first_pass_rate)))
+        cards.append(Card(words("card.success"), words.percent(success.success_rate) + mark * bool(success.n), lines))
+        lines = [words("card.outcome", failed=words.count(success.failed))]
+        uncounted = counts.get("cancelled", 0) + counts.get("skipped", 0)
+        lines += [words("card.uncounted", n=words.count(uncounted))] if uncounted else []
+        lines += [words("card.running", n=words.count(counts["running"]))] if counts.get("running") else []
+        cards.append(Card(words("card.executions"), words.count(sum(counts.values())) + mark, lines))
+        timed = is_known(performance.p50_duration)
+        lines = [words("card.p95", p95=words.seconds(performance.p95_duration)) if timed else words("none.ended")]
+        cards.append(Card(words("card.duration"), words.seconds(performance.p50_duration) + mark * timed, lines))
+    if "recovery" in data.metric_types:
+        lines = [
+            words("card.attempts", succeeded=words.count(recovery.succeeded), attempts=words.count(recovery.attempts))
+            if recovery.attempts
+            else words("none.recoveries")
+        ]
+        saved = words.count(success.healed) + mark if recovery.attempts or success.healed else "-"
+        cards.append(Card(words("card.healing"), saved, lines))
+    return cards
+
+
+def _list_sections(data: ReportData, words: Words) -> list[Section]:
+    sections = []
+    for key, metric, charts in SECTIONS:
+        if metric not in data.metric_types:
+            continue
+        missing = {chart: why_missing(chart, data) for chart in charts}
+        shown = [chart for chart in charts if missing[chart] is None]
+        reasons = list(dict.fromkeys(words(reason) for reason in missing.values() if reason))
+        if shown or key not in ("slowest",):
+            sections.append(Section(key, words(f"section.{key}"), shown, reasons))
+    tables: list[tuple[str, bool, Callable[[ReportData, Words], Table]]] = [
+        ("workflows", len(data.numbers.workflows) > 1, workflows_table),
+        ("running", bool(data.numbers.running), running_table),
+        ("latest", bool(data.executions), latest_table),
+    ]
+    for key, is_shown, make in tables:
+        if is_shown and "execution" in data.metric_types:
+            section = Section(key, words(f"section.{key}"), table=make(data, words))
+            sections.insert(1 if key == "workflows" else len(sections), section)
+    return sections
