@@ -94,6 +94,18 @@ def _row(names: tuple[str, ...], values: dict[str, Any]) -> Row:
     return tuple(values.get(name) for name in names)
 
 
+def rows_in(sink: Sink, name: str) -> list[dict[str, Any]]:
+    """All rows of a table by key, without what only readers of rollups need."""
+    if isinstance(sink, MemorySink):
+        rows = getattr(sink, name.replace("resource_", ""))
+    else:
+        assert isinstance(sink, SqlSink)
+        with sink.engine.connect() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(getattr(sink.tables, name).select())]
+    rows = [{key: row[key] for key in row if key not in ("late", "last_seq")} for row in rows]
+    return sorted(rows, key=lambda row: (row["source"], row.get("seq", 0), row.get("kind", ""), row.get("reason", "")))
+
+
 class Store:
     """A place that outlives the sinks on it."""
 
@@ -114,19 +126,8 @@ class Store:
             sink.close()
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """All rows of a table by key, without what only readers of rollups need."""
-        sink = self._sinks[-1]
-        if isinstance(sink, MemorySink):
-            rows = getattr(sink, name.replace("resource_", ""))
-        else:
-            assert isinstance(sink, SqlSink)
-            table = getattr(sink.tables, name)
-            with sink.engine.connect() as connection:
-                rows = [dict(row._mapping) for row in connection.execute(table.select())]
-        rows = [{key: row[key] for key in row if key not in ("late", "last_seq")} for row in rows]
-        return sorted(
-            rows, key=lambda row: (row["source"], row.get("seq", 0), row.get("kind", ""), row.get("reason", ""))
-        )
+        """All rows of a table."""
+        return rows_in(self._sinks[-1], name)
 
     def cells(self) -> Cells:
         """The stored rollups, all sources added up."""
