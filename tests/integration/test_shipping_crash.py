@@ -170,7 +170,6 @@ def test_a_living_process_is_delivered_as_far_as_written_and_judged_later(folder
 
 def test_two_shippers_at_once_on_one_living_journal_deliver_each_record_once(folder, ledger):
     """Who is slower is fenced, reads the position again, and goes on."""
-    LedgerSink(ledger).open()
     writer = JournalWriter(folder, min_free_bytes=0)
     shippers = [Shipper(folder, [lambda: LedgerSink(ledger)], writer) for _ in range(2)]
     stop = threading.Event()

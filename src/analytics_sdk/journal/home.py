@@ -33,9 +33,14 @@ def new_identity(clock: Clock = SYSTEM_CLOCK, origin: int = 0) -> Identity:
         pid=os.getpid(),
         started_at_ns=clock.time_ns(),
         machine_id=_read_word("/etc/machine-id"),
-        boot_id=_read_word("/proc/sys/kernel/random/boot_id"),
+        boot_id=boot_id(),
         origin=origin,
     )
+
+
+def boot_id() -> str:
+    """What names the time since this machine was started; empty where the system does not tell."""
+    return _read_word("/proc/sys/kernel/random/boot_id")
 
 
 def _read_word(path: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analytics_sdk.guard import trouble
+from analytics_sdk.journal.home import boot_id
 from analytics_sdk.journal.owner import (
     OWNER_MAGIC,
     Identity,
@@ -35,6 +36,7 @@ from analytics_sdk.journal.record import (
     base_of_segment,
     bytes_of_segment,
     is_of_later_version,
+    is_torn,
     resync,
     salts,
     segment_name,
@@ -85,6 +87,7 @@ class JournalReader:
         self.journal_id = journal_id
         page = read_page(owner_path(folder, journal_id))
         self.identity = (page and identity_in(page)) or Identity(journal_id, "", 0, 0)
+        self._died_in_this_boot = self.identity.boot_id == boot_id() != ""
         self._fd = -1
         self._fd_n = -1
 
@@ -112,9 +115,9 @@ class JournalReader:
             base = base_of_segment(n)
             if stretch.new < base + FIRST_FRAME:
                 stretch.new = base + FIRST_FRAME
-            done = final or self._has_begun(n + 1, segments)
+            passed = self._has_begun(n + 1, segments)
             before = stretch.new
-            over = self._read_segment(stretch, n, base, done, max_records)
+            over = self._read_segment(stretch, n, base, max_records, done=final or passed, passed=passed)
             budget -= stretch.new - before
             if over and n + 1 in segments:
                 stretch.new = base_of_segment(n + 1) + FIRST_FRAME
@@ -125,10 +128,11 @@ class JournalReader:
                 break
         return stretch
 
-    def _read_segment(self, stretch: Stretch, n: int, base: int, done: bool, max_records: int) -> bool:
+    def _read_segment(self, stretch: Stretch, n: int, base: int, max_records: int, *, done: bool, passed: bool) -> bool:
         """Read a window of one segment into the stretch; True when the segment has been read to its end.
 
-        `done` must have been found out before this reads: what is in the segment then is all that ever will be.
+        `done`: nothing more will be written here; `passed`: because the writer went on to a later segment. Both must
+        have been found out before this reads.
         """
         offset = stretch.new - base
         size = self._open_segment(n)
@@ -151,8 +155,9 @@ class JournalReader:
         if not data.strip(b"\0"):
             stretch.new = base + size
             return True
-        stretch.damages.append(stretch.new)  # also where there are zeros: the writer leaves none before a record
         found = resync(data, 0, seeds)
+        if found < len(data) or passed or not self._died_in_this_boot or not is_torn(data):
+            stretch.damages.append(stretch.new)  # also where there are zeros: the writer leaves none before a record
         stretch.new = base + offset + at + found
         return found >= len(data)
 

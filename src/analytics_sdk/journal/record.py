@@ -135,6 +135,19 @@ def walk(data: bytes, offset: int, seeds: tuple[int, ...], base: int, into: list
     return offset
 
 
+def is_torn(data: bytes) -> bool:
+    """Whether `data`, behind which no frame verifies, holds the beginning of an append that a kill interrupted.
+
+    Such a record was never told of as kept. It is one frame with a part that was not written, and nothing behind it.
+    """
+    written = data.rstrip(b"\0")
+    if len(written) > FRAME_BYTES + MAX_PAYLOAD:
+        return False
+    sync, _, length, _ = FRAME.unpack(data[:FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))
+    frame = data[: FRAME_BYTES + length] if sync == SYNC else written
+    return len(written) <= len(frame) and (frame.startswith(bytes(4)) or frame.endswith(bytes(4)) or bytes(16) in frame)
+
+
 def resync(data: bytes, offset: int, seeds: tuple[int, ...]) -> int:
     """The offset of the next frame that verifies, from `offset` on; the length of the data where there is none."""
     sync = bytes((SYNC,))
