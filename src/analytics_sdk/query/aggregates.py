@@ -11,7 +11,7 @@ from analytics_sdk.events import FAILED, RUNNING, STATUSES, TIMEOUT
 from analytics_sdk.histogram import percentile_ns
 from analytics_sdk.query.reader import ExecutionFact, RecoveryFact, Snapshot, Source, StepFact, Workflows
 from analytics_sdk.query.window import Plan
-from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted, fingerprint
+from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted
 
 _INDEX = {word: index for index, word in enumerate(STATUSES)}
 _Z95 = 1.959963984540054
@@ -97,10 +97,9 @@ def _count_step(gathered: Gathered, place_of: Callable[[int], int], fact: StepFa
     first_status = _INDEX[fact.first_status or fact.status]
     if fact.heal_seq is not None and fact.heal_seq >= since:
         cell.add_heal(first_status)
-    # Because a healing whose step's beginning was lost is keyed by itself: the ending that it heals has its own row.
-    if fact.seq >= since and fact.seq != fact.heal_seq:
+    if fact.seq >= since:
         cell.started += 1
-    if fact.end_seq is not None or fact.heal_seq is None:
+    if fact.end_seq is not None or fact.heal_seq is None:  # a healed one was not judged, though its ending was lost
         _count_end(cell, fact, first_status, source, first_pass=True)
 
 
@@ -206,7 +205,7 @@ def errors_of(nodes: Iterable[tuple[str, Cell]]) -> dict[str, ErrorCount]:
     """Errors by fingerprint, of steps and of whole executions, given as (node_id or WHOLE, cell).
 
     Most executions fail because of a step that already counted the same error, so an execution's error counts only
-    where no step of the same window has its fingerprint, and where it says anything: one that the loop itself raised.
+    where no step of the same window has its fingerprint: one that the loop itself raised.
     """
     of_steps: dict[str, ErrorCount] = {}
     of_wholes: dict[str, ErrorCount] = {}
@@ -217,7 +216,6 @@ def errors_of(nodes: Iterable[tuple[str, Cell]]) -> dict[str, ErrorCount]:
                 errors[key].add(error)
             else:
                 errors[key] = replace(error)
-    of_wholes.pop(fingerprint(None, None), None)
     return of_wholes | of_steps
 
 
