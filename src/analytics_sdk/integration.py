@@ -11,10 +11,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from analytics_sdk.analytics_system import AnalyticsSystem, get_analytics_system, set_enabled
+from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Execution, Frame, Step, current, current_execution
 from analytics_sdk.capture.endings import error_type_of, message_of, status_of_verdict, status_of_word
+from analytics_sdk.capture.execution_id import new_execution_id
+from analytics_sdk.capture.healing import healed_step_of, record_recovery
 from analytics_sdk.capture.live import live_metrics
-from analytics_sdk.capture.recorder import Recorder, active, leave, new_execution_id
+from analytics_sdk.capture.recorder import Recorder, leave
 from analytics_sdk.capture.recovery import NO_STRATEGY
 from analytics_sdk.capture.trackers import HOOKS, total_of
 from analytics_sdk.capture.tracking import disabled_by_environment
@@ -203,9 +206,10 @@ class AnalyticsIntegration:
         if not (isinstance(frame, Step) and not frame.ended and frame.execution is execution):
             step = next((one for one in execution.open_steps.values() if one.node_id == name), None)
         if step is None:
-            step = recorder.healed_step_of(execution, name)
+            step = healed_step_of(execution, name)
         duration_ns = _duration_ns(duration) or 0
-        recorder.record_recovery(
+        record_recovery(
+            recorder,
             execution,
             step,
             strategy=NO_STRATEGY if strategy is None else text_of(strategy),

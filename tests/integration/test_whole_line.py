@@ -27,7 +27,7 @@ from analytics_sdk import (
     track_step,
     track_workflow,
 )
-from analytics_sdk.capture.recorder import active
+from analytics_sdk.capture.active import active
 from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.memory import MemorySink
 

@@ -8,7 +8,7 @@ import pytest
 
 import analytics_sdk.analytics_system as systems
 from analytics_sdk import configure, recovery_attempt, track_step, track_workflow
-from analytics_sdk.capture.recorder import active
+from analytics_sdk.capture.active import active
 from analytics_sdk.config import state_folder
 from analytics_sdk.sinks.sql import SqlSink
 

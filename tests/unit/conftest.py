@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from analytics_sdk import guard
+from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import current, latest_failed
-from analytics_sdk.capture.recorder import Recorder, active
+from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.events import RECORD_TYPES, STATUSES, Kind
 
 

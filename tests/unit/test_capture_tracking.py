@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from analytics_sdk import current_execution, guard, recovery_attempt, track_step, track_workflow
+from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import current
-from analytics_sdk.capture.recorder import active
 from analytics_sdk.errors import SelectorError
 from analytics_sdk.events import STATUSES, Kind
 

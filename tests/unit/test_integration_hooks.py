@@ -232,7 +232,7 @@ def test_live_metrics_tell_progress_and_an_unknown_id_has_every_key(journal: Any
 
 def test_disabled_hooks_give_real_ids_and_every_key(journal: Any) -> None:
     """get_analytics_integration(enabled=False) turns capture off for the process."""
-    from analytics_sdk.capture.recorder import active
+    from analytics_sdk.capture.active import active
 
     kept = active.recorder
     integration = get_analytics_integration(enabled=False)

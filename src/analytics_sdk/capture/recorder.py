@@ -4,13 +4,12 @@ Everything here runs in the host's loop. Nothing raises, takes a lock, or logs o
 attributes, because under the GIL a read-add-store without a call between cannot be interrupted.
 """
 
-import os
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Protocol
 
 from analytics_sdk.capture.context import Execution, Frame, Step, current, latest_failed
+from analytics_sdk.capture.execution_id import new_execution_id
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.events import CANCELLED, FAILED, NO_START, RECOVERED, STATUSES, SUCCESS, TIMEOUT, Kind
 
@@ -18,7 +17,6 @@ _EXECUTION_START = int(Kind.EXECUTION_START)
 _EXECUTION_END = int(Kind.EXECUTION_END)
 _STEP_START = int(Kind.STEP_START)
 _STEP_END = int(Kind.STEP_END)
-_RECOVERY = int(Kind.RECOVERY)
 
 REMEMBERED_EXECUTIONS = 100
 REMEMBERED_FAILURES = 1000
@@ -33,15 +31,6 @@ class Journal(Protocol):
     def append(self, kind: int, fields: tuple[object, ...]) -> int:
         """Append one record; its position, or NO_START where it was lost (and counted). Never raises."""
         ...
-
-
-def new_execution_id() -> str:
-    """A UUID version 7 (RFC 9562): 48 bits of Unix milliseconds, then random bits. Sorts by time."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class Recorder:
@@ -232,7 +221,7 @@ class Recorder:
         if status != SUCCESS or step.tags is not None or step.parent_step_no is not None:
             step.status, step.duration_ns = status, duration_ns
             step.error_type, step.error_message = error_type, error_message
-            self._append_step_end(step)
+            self.append_step_end(step)
         else:
             self.append(
                 _STEP_END,
@@ -261,7 +250,8 @@ class Recorder:
         if FAILED <= status <= TIMEOUT:
             self._remember_failure(step)
 
-    def _append_step_end(self, step: Step, revises: int | None = None) -> None:
+    def append_step_end(self, step: Step, revises: int | None = None) -> None:
+        """Record a step's ending with everything that is known of it; `revises` as in `events.StepEnd`."""
         execution = step.execution
         position = self.append(
             _STEP_END,
@@ -296,75 +286,6 @@ class Recorder:
         remembered[step.node_id] = step
         if len(remembered) > REMEMBERED_FAILURES:
             remembered.pop(next(iter(remembered)), None)
-
-    # ---------------------------------------------------------------- recoveries
-
-    def healed_step_of(self, execution: Execution | None, node_id: str | None) -> Step | None:
-        """The step that a recovery made here and now belongs to; None when it belongs to the execution itself."""
-        frame = current.get()
-        if isinstance(frame, Step) and not frame.ended and (execution is None or frame.execution is execution):
-            return frame
-        if execution is not None and node_id is not None:
-            failed = execution.failed_steps.get(node_id)
-            if failed is not None:
-                return failed
-        failed = latest_failed.get()
-        if failed is not None and failed.execution is execution and node_id in (None, failed.node_id):
-            return failed
-        return None
-
-    def record_recovery(
-        self,
-        execution: Execution | None,
-        step: Step | None,
-        *,
-        strategy: str,
-        success: bool,
-        started_at_ns: int,
-        duration_ns: int,
-        node_id: str | None = None,
-        error_message: str | None = None,
-        tags: Tags = None,
-        workflow_id: str | None = None,
-    ) -> None:
-        """Record one recovery attempt; where it succeeded, its step is healed, also one that had ended."""
-        if execution is None and step is not None:
-            execution = step.execution
-        self.append(
-            _RECOVERY,
-            (
-                None if execution is None else execution.execution_id,
-                workflow_id if execution is None else execution.workflow_id,
-                None if step is None else step.step_no,
-                step.node_id if step is not None and node_id is None else node_id,
-                strategy,
-                success,
-                started_at_ns,
-                duration_ns if duration_ns > 0 else 0,
-                error_message,
-                tags,
-            ),
-        )
-        if success:
-            self._heal(execution, step)
-
-    def _heal(self, execution: Execution | None, step: Step | None) -> None:
-        if step is not None and step.healed:
-            return
-        if execution is not None and not execution.ended:
-            execution.recoveries += 1
-        if step is None:
-            return
-        step.healed = True
-        if not step.ended or step.status not in (FAILED, TIMEOUT):
-            return
-        revised, step.status = step.status, RECOVERED
-        self._append_step_end(step, revises=revised)
-        if execution is not None:
-            execution.failed_steps.pop(step.node_id, None)
-            if step.parent_step_no is None:
-                execution.steps_failed -= 1
-                execution.steps_completed += 1
 
     # ---------------------------------------------------------------- life
 
@@ -406,31 +327,3 @@ def leave(frame: Frame) -> None:
 def status_word(execution: Execution) -> str:
     """The status of an execution as a word, `running` while it runs."""
     return STATUSES[execution.status]
-
-
-class Active:
-    """The process's recorder: decorators read it at each call, systems put themselves here."""
-
-    recorder: Recorder | None = None
-    enabled = True
-    """False: capture is off for this process, by the user's word."""
-    bootstrap: Callable[[], Recorder | None] | None = None
-    """Makes the default system on the first tracked call; set by the root package. Never raises."""
-
-    def start(self) -> Recorder | None:
-        """The recorder, made now where there is none yet; None where capture is off."""
-        if self.recorder is None and self.enabled and self.bootstrap is not None:
-            return self.bootstrap()
-        return self.recorder
-
-
-active = Active()
-
-
-def _after_fork_in_child() -> None:
-    if active.recorder is not None:
-        active.recorder.disown_open()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

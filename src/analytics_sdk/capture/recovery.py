@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Execution, Frame, Step, current, current_execution
 from analytics_sdk.capture.endings import error_type_of, message_of, status_of_verdict
-from analytics_sdk.capture.recorder import Recorder, active
+from analytics_sdk.capture.healing import healed_step_of, record_recovery
+from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.selectors import After, Before, Call, compile_after, compile_before, default_of
 from analytics_sdk.capture.wrapping import CallTracker
 from analytics_sdk.events import SUCCESS
@@ -31,7 +33,7 @@ class Attempt:
         self.step: Step | None = None
         if recorder is not None:
             self.execution = current_execution()
-            self.step = recorder.healed_step_of(self.execution, node_id)
+            self.step = healed_step_of(self.execution, node_id)
             if self.execution is not None and self.execution.recorder is not None:
                 self.recorder = recorder = self.execution.recorder
             self.started_at_ns = recorder.time_ns()
@@ -52,7 +54,8 @@ class Attempt:
             return
         try:
             duration_ns = recorder.tick_ns() - self.started_tick_ns
-            recorder.record_recovery(
+            record_recovery(
+                recorder,
                 self.execution,
                 self.step,
                 strategy=self.strategy,

@@ -7,6 +7,7 @@ run a thousand times at once. No method raises an Exception into the host.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Execution, Frame, Step, current
 from analytics_sdk.capture.endings import (
     control_flow_types,
@@ -15,7 +16,6 @@ from analytics_sdk.capture.endings import (
     status_of_exception,
     status_of_verdict,
 )
-from analytics_sdk.capture.recorder import active
 from analytics_sdk.capture.selectors import Before, Call, asks_for, compile_after, compile_before, default_of
 from analytics_sdk.capture.wrapping import PLAIN, CallTracker
 from analytics_sdk.errors import SelectorError

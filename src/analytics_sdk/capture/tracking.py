@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
+from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Execution, Frame, Step, current
 from analytics_sdk.capture.endings import error_type_of, message_of, status_of_exception
-from analytics_sdk.capture.recorder import active, new_execution_id
+from analytics_sdk.capture.execution_id import new_execution_id
 from analytics_sdk.capture.recovery import NO_STRATEGY, Attempt, RecoveryTracker, open_attempt
 from analytics_sdk.capture.trackers import FrameTracker, StepTracker, WorkflowTracker, total_of
 from analytics_sdk.capture.wrapping import CallTracker, tracker_of, wrap
