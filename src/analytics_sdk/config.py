@@ -6,7 +6,6 @@
 import hashlib
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,6 +210,8 @@ def read_pyproject(start: Path | None = None) -> dict[str, Any]:
     Raises:
         SettingError: the file is there and is no TOML.
     """
+    import tomllib  # here, because it is slow to load, and only the start of a system needs it
+
     try:
         here = (start or Path.cwd()).resolve()
     except OSError:  # because the working folder may be gone

@@ -20,7 +20,6 @@ from analytics_sdk.errors import AnalyticsError, SettingError
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import private_folder
 from analytics_sdk.journal.writer import JournalWriter
-from analytics_sdk.shipper.shipper import Shipper
 from analytics_sdk.sinks import describe, make_sink
 from analytics_sdk.sinks.base import Sink
 
@@ -28,12 +27,13 @@ if TYPE_CHECKING:
     from analytics_sdk.capture.resources import ResourceMonitor
     from analytics_sdk.query import Query
     from analytics_sdk.reporting.report_generator import ReportGenerator
+    from analytics_sdk.shipper.shipper import Shipper
 
 
 class MetricsCollector:
     """The guide's name for what brings records to the sink."""
 
-    def __init__(self, shipper: Shipper) -> None:
+    def __init__(self, shipper: "Shipper") -> None:
         self._shipper = shipper
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -54,6 +54,8 @@ class AnalyticsSystem:
         Raises:
             SettingError: a setting cannot work.
         """
+        from analytics_sdk.shipper.shipper import Shipper  # here, because importing us must cost little
+
         self._is_temporary = settings.journal_dir is None
         if settings.journal_dir is None:
             from tempfile import gettempdir  # here, because it is for sinks in memory alone
