@@ -331,3 +331,30 @@ def test_what_is_shortened_is_never_too_wide(width: int) -> None:
 )
 def test_an_error_is_what_happened_and_what_to_do(message: str, what: str, advice: str) -> None:
     assert split_advice(message) == (what, advice)
+
+
+# ---------------------------------------------------------------- report
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("r.html", b"<!doctype html>"), ("r.pdf", b"%PDF-"), ("r.json", b"{"), ("r.csv", b"")]
+)
+def test_a_report_is_made_where_and_as_its_name_says(
+    cli: Cli, delivered: Path, tmp_path: Path, name: str, magic: bytes
+) -> None:
+    said = cli("report", "--out", name, "--db", url(delivered))
+    assert (said.code, Path(said.out.strip()).resolve()) == (0, tmp_path / name)
+    assert (tmp_path / name).read_bytes()[:100].lower().startswith(magic.lower())
+
+
+def test_a_report_goes_into_a_folder_under_a_name_of_its_own(cli: Cli, delivered: Path, tmp_path: Path) -> None:
+    said = cli(
+        "report", "import", "--format", "json", "--out", "kept", "--last", "1h", "--db", url(delivered), "--json"
+    )
+    path = Path(json.loads(said.out)["path"])
+    assert (path.parent.resolve(), path.suffix) == (tmp_path / "kept", ".json")
+    assert json.loads(path.read_text("utf-8"))
+
+
+def test_a_format_that_does_not_exist_is_a_usage_error(cli: Cli, delivered: Path) -> None:
+    assert cli("report", "--format", "docx", "--db", url(delivered)).code == 2

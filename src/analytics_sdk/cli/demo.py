@@ -14,7 +14,7 @@ from analytics_sdk.reporting.words import Words
 if TYPE_CHECKING:
     from analytics_sdk.analytics_system import AnalyticsSystem
 
-SEED = 20
+SEED = 42
 LOOP = "analytics_sdk.cli.demo_loop:ExecutionLoop"
 HEALER = "analytics_sdk.cli.demo_loop:SelfHealing.try_strategy"
 

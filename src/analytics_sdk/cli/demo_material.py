@@ -21,7 +21,7 @@ SLOW_SECONDS = 0.3
 """More than the loop waits at first, less than it waits when healing."""
 INVOICE_FAULTS = {"": 55, "moved": 14, "cp1252": 12, "utf-16": 7, "gone": 5, "unreadable": 4, "no number": 3}
 ARCHIVE_FAULTS = {"": 62, "damaged": 20, "cut, no backup": 10, "damaged, no backup": 8}
-SERVICE_MOODS = {"prompt": 66, "slow": 24, "silent": 10}
+SERVICE_MOODS = {"prompt": 76, "slow": 19, "silent": 5}
 
 
 def make_workflow(folder: Path, number: int, chance: random.Random, ports: dict[str, int]) -> Workflow:
@@ -97,13 +97,18 @@ def _make_archive(place: Path, chance: random.Random, _: dict[str, int]) -> Work
 
 
 def _make_sync(place: Path, chance: random.Random, ports: dict[str, int]) -> Workflow:
+    orders, stock = place / "orders.json", place / "stock.json"
     return Workflow(
         "partner-sync",
         [
-            Node("ask_partner", "ask", port=ports[_pick(SERVICE_MOODS, chance)]),
+            Node("ask_orders", "ask", port=ports[_pick(SERVICE_MOODS, chance)]),
             Node("parse_orders", "parse_json"),
-            Node("store_orders", "write_json", place / "orders.json"),
-            Node("fingerprint_orders", "hash_file", place / "orders.json"),
+            Node("store_orders", "write_json", orders),
+            Node("ask_stock", "ask", port=ports[_pick(SERVICE_MOODS, chance)]),
+            Node("parse_stock", "parse_json"),
+            Node("store_stock", "write_json", stock),
+            Node("pack_stock", "compress", stock),
+            Node("fingerprint_stock", "hash_file", stock),
         ],
     )
 
