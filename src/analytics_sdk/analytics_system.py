@@ -5,6 +5,7 @@ Everything heavy is imported where it is first needed: importing this module loa
 
 import atexit
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -21,7 +22,11 @@ from analytics_sdk.system import AnalyticsSystem, MetricsCollector
 
 __all__ = ["AnalyticsSystem", "MetricsCollector", "configure", "get_analytics_system", "set_enabled"]
 
+REST_SECONDS = 0.2
+"""So long a fork waits at most for the shipper to finish what it is at."""
+
 _system: AnalyticsSystem | None = None
+_rests = False
 _lock = threading.RLock()
 
 
@@ -88,6 +93,7 @@ def _settled(given: dict[str, Any], *, check: bool = True) -> AnalyticsSystem:
             return old
         new = AnalyticsSystem(settings, check=check)
         _system = new
+        _rest_at_forks()
         active.enabled = active.enabled and not disabled_by_environment()
         active.recorder = new.recorder if active.enabled else None
         _log_settings(settings)
@@ -115,7 +121,10 @@ def _bootstrap() -> Recorder | None:
                 if disabled_by_environment():
                     active.enabled = False
                     return None
-                _settled({}, check=False)
+                system = _settled({}, check=False)
+                if not system.writer.is_empty():
+                    system.shipper.ensure_started()
+                active.recorder = system.recorder
             return active.recorder
     except Exception as problem:  # because we are inside the host's loop
         active.enabled = False
@@ -138,6 +147,28 @@ def _interrupt_again() -> None:
     """
     with contextlib.suppress(KeyboardInterrupt):
         exec("raise KeyboardInterrupt")  # because only running a text sets the flag again
+
+
+def _before_fork() -> None:
+    """Have no thread of ours while the host forks, because Python warns of forking with threads from 3.12 on.
+
+    It starts again with the next tracked call, and not in the parent's hook, because Python counts after that.
+    """
+    global _rests
+    _rests = _system is not None and _system.shipper.rest(REST_SECONDS)
+
+
+@functools.cache
+def _rest_at_forks() -> None:
+    """From now on. Not at import, because what runs before a fork runs in reverse order, and the shipper's thread must
+    be gone before its sinks are held."""
+    if sys.version_info >= (3, 12) and hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+
+
+def _after_fork_in_parent() -> None:
+    if _rests and _system is not None and active.recorder is _system.recorder:
+        active.recorder = None  # so that the next tracked call comes by _bootstrap
 
 
 def _after_fork_in_child() -> None:

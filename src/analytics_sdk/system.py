@@ -85,6 +85,7 @@ class AnalyticsSystem:
         )
         self.writer.on_rotate = self._on_rotate
         self.recorder = Recorder(self.writer, clock=settings.clock, realtime=settings.realtime)
+        self.recorder.on_end = self._on_end
         self.metrics_collector = MetricsCollector(self.shipper)
         self._monitor: ResourceMonitor | None = None
         self._reports: ReportGenerator | None = None
@@ -224,12 +225,18 @@ class AnalyticsSystem:
             active.recorder = None
         self.stop_resource_monitoring()
         if self.recorder.open_executions:
-            self.recorder.on_idle = self._close_parts_later
             return self.flush(self.settings.exit_timeout_seconds if timeout is None else timeout)
         return self._close_parts(self.settings.exit_timeout_seconds if timeout is None else timeout)
 
+    def _on_end(self) -> None:
+        """In the host's thread, when an execution has ended: go on delivering after a rest, or close at last."""
+        if not self.closed:
+            self.shipper.ensure_started()
+        elif not self.recorder.open_executions:
+            self.recorder.on_end = None
+            self._close_parts_later()
+
     def _close_parts_later(self) -> None:
-        self.recorder.on_idle = None
         threading.Thread(target=self._close_parts, args=(5.0,), name="analytics-sdk-close", daemon=True).start()
 
     def _close_parts(self, timeout: float) -> bool:

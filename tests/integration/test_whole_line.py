@@ -311,11 +311,12 @@ def test_forked_children_record_for_themselves(folder: Path) -> None:
     done = run_python(
         """
         import os
-        from analytics_sdk import track_step, track_workflow
+        from analytics_sdk import get_analytics_system, track_step, track_workflow
         @track_step(node_id="s")
         def step(): pass
         with track_workflow(workflow_id="w"):
             step()
+            get_analytics_system().flush(30)
             for _ in range(3):
                 if os.fork() == 0:
                     step(); step()
@@ -513,8 +514,9 @@ def test_a_forked_child_that_ends_in_good_order_delivers_and_cancels_what_it_lef
     done = run_python(
         """
         import os, sys
-        from analytics_sdk import track_step, track_workflow
+        from analytics_sdk import get_analytics_system, track_step, track_workflow
         with track_step(node_id="parent's"): pass
+        get_analytics_system().flush(30)
         child = os.fork()
         if child == 0:
             track_workflow(workflow_id="child's").__enter__()

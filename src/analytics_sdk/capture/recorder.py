@@ -47,8 +47,8 @@ class Recorder:
         self.open_orphans: dict[int, Step] = {}
         """Open steps outside any execution, by their number."""
         self.next_orphan_no = count(1).__next__
-        self.on_idle: Callable[[], None] | None = None
-        """Called when the last open execution has ended; set while the system waits to close."""
+        self.on_end: Callable[[], None] | None = None
+        """Called when an execution has ended, in the host's thread."""
 
     # ---------------------------------------------------------------- executions
 
@@ -140,8 +140,8 @@ class Recorder:
             self.ended_executions[execution.execution_id] = execution
             if len(self.ended_executions) > REMEMBERED_EXECUTIONS:
                 self.ended_executions.pop(next(iter(self.ended_executions)), None)
-        if self.on_idle is not None and not self.open_executions:
-            self.on_idle()
+        if self.on_end is not None:
+            self.on_end()
 
     # ---------------------------------------------------------------- steps
 

@@ -49,6 +49,7 @@ class Shipper:
         self._turn_done = threading.Condition()
         self._turning = threading.Lock()
         self._stopping = False
+        self._resting = False
         self._reader: JournalReader | None = None
         self._orphans_due = 0.0
 
@@ -68,6 +69,20 @@ class Shipper:
         except RuntimeError as problem:  # because there may be no room for a thread, or the interpreter is ending
             self._thread = None
             trouble("thread", "no delivery in the background: %s; what is recorded stays in the journal", problem)
+
+    def rest(self, longest_seconds: float) -> bool:
+        """End the thread after a last turn; `ensure_started` has it go on. Whether one ran and is gone now."""
+        thread = self._thread
+        if thread is None or self._pid != os.getpid() or thread is threading.current_thread():
+            return False
+        self._resting = True
+        self._bell.ring()
+        thread.join(longest_seconds)
+        self._resting = False
+        if thread.is_alive():
+            return False
+        self._thread = None
+        return True
 
     def wake(self) -> None:
         """Have a turn now. Safe in a signal handler."""
@@ -156,7 +171,10 @@ class Shipper:
     def _run(self) -> None:
         while not self._stopping:
             self._bell.wait(self.interval_seconds)
+            resting = self._resting
             self._turn()
+            if resting:
+                return
 
     def _turn(self) -> None:
         if not self._turning.acquire(blocking=False):
