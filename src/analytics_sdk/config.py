@@ -3,7 +3,6 @@
 `SETTINGS` is the one table; the documentation and the command line are made from it. Nothing is read at import.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -258,6 +257,8 @@ def _default_folder(name: str, sink: Any) -> Path | None:
             return file.with_name(file.name + ".journals")
         if not url or url.startswith(("sqlite", "memory:")):
             return None  # because what lives in this process's memory needs a folder of its own, made when it starts
+        import hashlib  # here, because most systems keep their journals beside a file
+
         shown = without_password(url)
         slug = re.sub(r"[^a-z0-9]+", "-", shown.lower()).strip("-")[:40]
         return state_folder() / f"{slug}-{hashlib.sha256(shown.encode()).hexdigest()[:12]}.journals"

@@ -1,6 +1,6 @@
 """How an ending becomes a status: by exception, by what was returned, by the host's word."""
 
-from asyncio import CancelledError
+import sys
 from collections.abc import Iterable
 
 from analytics_sdk.events import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, STATUSES, SUCCESS, TIMEOUT
@@ -28,11 +28,21 @@ def status_of_exception(error: BaseException, control_flow: ControlFlow = ()) ->
         return SKIPPED
     if isinstance(error, TimeoutError):
         return TIMEOUT
-    if isinstance(error, CancelledError | KeyboardInterrupt | GeneratorExit):
+    if isinstance(error, KeyboardInterrupt | GeneratorExit) or _is_cancellation(error):
         return CANCELLED
     if isinstance(error, SystemExit):
         return SUCCESS if error.code in (None, 0) else FAILED
     return FAILED
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it is the CancelledError of asyncio or of concurrent.futures. What nobody imported cannot be raised, and
+    importing asyncio costs more than the rest of this package."""
+    for name in ("asyncio.exceptions", "concurrent.futures._base"):
+        module = sys.modules.get(name)
+        if module is not None and isinstance(error, module.CancelledError):
+            return True
+    return False
 
 
 def status_of_verdict(verdict: object) -> int:

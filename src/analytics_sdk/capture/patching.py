@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 from analytics_sdk.capture.recovery import RecoveryTracker
-from analytics_sdk.capture.threads import carry_context_into_threads
 from analytics_sdk.capture.trackers import StepTracker, WorkflowTracker
 from analytics_sdk.capture.tracking import ControlFlow, decorate, disabled_by_environment
 from analytics_sdk.capture.wrapping import CallTracker, tracker_of
@@ -206,6 +205,8 @@ def auto_instrument(
         instrumentation.uninstrument()
         raise
     if threads:
+        from analytics_sdk.capture.threads import carry_context_into_threads  # here, because few programs ask for it
+
         instrumentation._undo_threads = carry_context_into_threads()
     return instrumentation
 

@@ -67,9 +67,9 @@ def progress(executions: int) -> Any:
     from rich.progress import track
 
     console = Console(stderr=True)
-    return track(
-        range(executions), "Running workflows", console=console, disable=not console.is_terminal, transient=True
-    )
+    if not console.is_terminal:
+        return range(executions)  # because older versions of rich print an empty line even when they are told not to
+    return track(range(executions), "Running workflows", console=console, transient=True)
 
 
 def make_files(system: "AnalyticsSystem", out: Path) -> list[Path]:

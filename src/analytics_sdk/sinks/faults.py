@@ -16,8 +16,8 @@ _SQLITE_REJECTED = frozenset({18, 19, 20, 25})
 
 _STATE_MISCONFIGURED = ("28", "3D", "3F", "42", "0A", "0L", "0P", "25006", "F0")
 """SQLSTATE beginnings: credentials, database, schema, names and rights, features, read-only."""
-_STATE_REJECTED = ("22", "23", "54", "21")
-"""Values, integrity, limits of a row."""
+_STATE_REJECTED = ("22", "23", "54", "21", "08P01")
+"""Values, integrity, limits of a row; and a COPY whose binary values the server cannot read."""
 
 _REFUSALS = (
     "password",
