@@ -11,18 +11,17 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from analytics_sdk.reporting.theme import LIGHT, Theme, colour_names, colour_of
-
-FigurePart: TypeAlias = Figure | SubFigure
 
 TEXT_PT = 8.6
 """12 CSS pixels, where 100 of them make an inch of a figure."""
@@ -56,27 +55,56 @@ def neutral_settings() -> Iterator[None]:
         yield
 
 
-def make_figure(width_in: float, height_in: float, theme: Theme) -> Figure:
-    """An empty figure, sizes in inches."""
-    return Figure(figsize=(width_in, height_in), dpi=100, facecolor=theme.paper, edgecolor="none")
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A figure, or a rectangle of one, measured in inches from the figure's lower left corner."""
 
+    figure: Figure
+    left_in: float
+    bottom_in: float
+    width_in: float
+    height_in: float
 
-def size_of(figure: FigurePart) -> tuple[float, float]:
-    """Width and height of a figure, or of a part of one, in inches."""
-    return float(figure.bbox.width) / figure.dpi, float(figure.bbox.height) / figure.dpi
+    def cut(self, left_in: float, bottom_in: float, width_in: float, height_in: float) -> "Paper":
+        """A rectangle of this one."""
+        return Paper(self.figure, self.left_in + left_in, self.bottom_in + bottom_in, width_in, height_in)
 
-
-def add_axes(figure: FigurePart, theme: Theme, left: float, bottom: float, right: float, top: float) -> Axes:
-    """Quiet axes in a figure, with margins given in inches from its edges."""
-    width_in, height_in = size_of(figure)
-    axes = figure.add_axes(
-        (
-            left / width_in,
-            bottom / height_in,
-            max(0.2, width_in - left - right) / width_in,
-            max(0.1, height_in - bottom - top) / height_in,
+    def fraction(self, left_in: float, bottom_in: float, width_in: float, height_in: float) -> tuple[float, ...]:
+        """A rectangle of this one as fractions of the whole figure, which is how matplotlib wants it."""
+        whole_w, whole_h = self.figure.get_size_inches()
+        return (
+            (self.left_in + left_in) / whole_w,
+            (self.bottom_in + bottom_in) / whole_h,
+            width_in / whole_w,
+            height_in / whole_h,
         )
-    )
+
+    def cover(self) -> Axes:
+        """Axes without any ink over all of it, whose units are inches."""
+        left, bottom, width, height = self.fraction(0, 0, self.width_in, self.height_in)
+        axes = self.figure.add_axes((left, bottom, width, height))
+        axes.set_axis_off()
+        axes.set_xlim(0, self.width_in)
+        axes.set_ylim(0, self.height_in)
+        return axes
+
+
+def make_paper(width_in: float, height_in: float, theme: Theme) -> Paper:
+    """An empty figure."""
+    figure = Figure(figsize=(width_in, height_in), dpi=100, facecolor=theme.paper, edgecolor="none")
+    return Paper(figure, 0.0, 0.0, width_in, height_in)
+
+
+def size_of(axes: Axes) -> tuple[float, float]:
+    """Width and height of axes, in inches."""
+    return float(axes.bbox.width) / axes.figure.dpi, float(axes.bbox.height) / axes.figure.dpi
+
+
+def add_axes(paper: Paper, theme: Theme, left: float, bottom: float, right: float, top: float) -> Axes:
+    """Quiet axes on a paper, with margins given in inches from its edges."""
+    width_in, height_in = max(0.2, paper.width_in - left - right), max(0.1, paper.height_in - bottom - top)
+    x, y, width, height = paper.fraction(left, bottom, width_in, height_in)
+    axes = paper.figure.add_axes((x, y, width, height))
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -89,7 +117,7 @@ def add_axes(figure: FigurePart, theme: Theme, left: float, bottom: float, right
 
 
 def write_text(
-    figure: FigurePart,
+    paper: Paper,
     x_in: float,
     y_in: float,
     text: str,
@@ -100,11 +128,11 @@ def write_text(
     align: str = "left",
     valign: str = "baseline",
 ) -> None:
-    """Text in a figure, its place in inches from the lower left corner."""
-    width_in, height_in = size_of(figure)
-    figure.text(
-        x_in / width_in,
-        y_in / height_in,
+    """Text on a paper, its place in inches from the lower left corner."""
+    x, y, _, _ = paper.fraction(x_in, y_in, 0, 0)
+    paper.figure.text(
+        x,
+        y,
         text,
         color=colour,
         fontsize=size,

@@ -5,11 +5,8 @@ Each is drawn by a pure function of (part of a figure, data, words, theme). Load
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from matplotlib.figure import Figure
-
-from analytics_sdk.reporting.canvas import SMALL_PT, TITLE_PT, FigurePart, make_figure, size_of, wrap_text, write_text
+from analytics_sdk.reporting.canvas import SMALL_PT, TITLE_PT, Paper, make_paper, wrap_text, write_text
 from analytics_sdk.reporting.captions import Caption, caption_of, why_missing
 from analytics_sdk.reporting.findings import rank_failing
 from analytics_sdk.reporting.gantt import draw_gantt, gantt_height_in
@@ -32,7 +29,7 @@ from analytics_sdk.reporting.words import Words
 HALF_IN, WHOLE_IN, NARROW_IN = 5.4, 11.12, 3.5
 """Widths: half a page, a whole one, a telephone's. A hundred CSS pixels are an inch."""
 
-Draw = Callable[[FigurePart, ReportData, Words, Theme], None]
+Draw = Callable[[Paper, ReportData, Words, Theme], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +84,11 @@ def choose_charts(data: ReportData) -> list[Chart]:
 
 def draw_chart(
     chart: Chart, data: ReportData, words: Words, theme: Theme = LIGHT, *, width_in: float | None = None
-) -> Figure:
+) -> Paper:
     """One chart without its title, for a page that has the title as text. Call within `canvas.neutral_settings`."""
-    figure = make_figure(width_in or chart.width_in, chart.height_in(data), theme)
-    chart.draw(figure, data, words, theme)
-    return figure
+    paper = make_paper(width_in or chart.width_in, chart.height_in(data), theme)
+    chart.draw(paper, data, words, theme)
+    return paper
 
 
 def header_in(caption: Caption, width_in: float) -> float:
@@ -100,32 +97,27 @@ def header_in(caption: Caption, width_in: float) -> float:
     return titles * 0.2 + len(wrap_text(caption.about, width_in, SMALL_PT)) * 0.15 + 0.16
 
 
-def draw_header(figure: FigurePart, caption: Caption, width_in: float, height_in: float, theme: Theme) -> None:
-    """Title and subtitle at the top of a part of a figure."""
-    y = height_in - 0.17
-    for line in wrap_text(caption.title, width_in, TITLE_PT, bold=True):
-        write_text(figure, 0, y, line, theme.ink, size=TITLE_PT, bold=True)
+def draw_header(paper: Paper, caption: Caption, theme: Theme) -> None:
+    """Title and subtitle at the top of a paper."""
+    y = paper.height_in - 0.17
+    for line in wrap_text(caption.title, paper.width_in, TITLE_PT, bold=True):
+        write_text(paper, 0, y, line, theme.ink, size=TITLE_PT, bold=True)
         y -= 0.2
-    for line in wrap_text(caption.about, width_in, SMALL_PT):
-        write_text(figure, 0, y + 0.01, line, theme.muted, size=SMALL_PT)
+    for line in wrap_text(caption.about, paper.width_in, SMALL_PT):
+        write_text(paper, 0, y + 0.01, line, theme.muted, size=SMALL_PT)
         y -= 0.15
 
 
-def draw_titled(figure: FigurePart, chart: Chart, data: ReportData, words: Words, theme: Theme) -> None:
-    """A chart with its title and subtitle, filling a part of a figure whose height is `titled_height_in`."""
-    width_in, height_in = size_of(figure)
+def draw_titled(paper: Paper, chart: Chart, data: ReportData, words: Words, theme: Theme) -> None:
+    """A chart with its title and subtitle, filling a paper whose height is `titled_height_in`."""
     caption = caption_of(chart.key, data, words)
-    head = header_in(caption, width_in)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[head, height_in - head], hspace=0)
-    upper, lower = parts
-    for part in (upper, lower):
-        part.set_facecolor("none")
-    draw_header(upper, caption, width_in, head, theme)
+    draw_header(paper, caption, theme)
+    body = paper.cut(0, 0, paper.width_in, paper.height_in - header_in(caption, paper.width_in))
     missing = why_missing(chart.key, data)
     if missing is None:
-        chart.draw(lower, data, words, theme)
+        chart.draw(body, data, words, theme)
     else:
-        write_text(lower, 0, height_in - head - 0.3, words(missing), theme.muted)
+        write_text(body, 0, body.height_in - 0.3, words(missing), theme.muted)
 
 
 def titled_height_in(chart: Chart, data: ReportData, words: Words, width_in: float) -> float:

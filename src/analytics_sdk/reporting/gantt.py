@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from analytics_sdk.query.results import RecoveryRow, StepRow, Timeline
-from analytics_sdk.reporting.canvas import SMALL_PT, FigurePart, add_axes, size_of
+from analytics_sdk.reporting.canvas import SMALL_PT, Paper, add_axes
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.scales import place_linear_ticks
 from analytics_sdk.reporting.theme import Theme, status_colour
@@ -73,17 +73,19 @@ def _end_ns(timeline: Timeline) -> int:
     return max(execution.started_at_ns + 1, *ends)
 
 
-def draw_gantt(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_gantt(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """The steps of the slowest execution of the period."""
     timeline = data.timeline
     if timeline is None:
         return
-    width_in, _ = size_of(figure)
-    left = min(2.1, width_in * 0.3)
+    width_in = paper.width_in
     steps, loose = choose_steps(timeline), _loose(timeline)
+    depths = _depths(steps)
+    longest = max((len(step.node_id) + 2 * depths[step.step_no] for step in steps), default=8)
+    left = min(2.2, width_in * 0.3, 0.2 + 0.078 * max(8, longest))
     start_ns, end_ns = timeline.execution.started_at_ns, _end_ns(timeline)
     rows = len(steps) + bool(loose)
-    axes = add_axes(figure, theme, left, 0.3, min(1.35, width_in * 0.24), 0.14)
+    axes = add_axes(paper, theme, left, 0.3, min(1.35, width_in * 0.24), 0.14)
     axes.set_xlim(0, end_ns - start_ns)
     axes.set_ylim(rows, 0)
     ticks = place_linear_ticks(end_ns - start_ns, max(2, int((width_in - left - 1.2) / 0.8)), words)
@@ -92,7 +94,6 @@ def draw_gantt(figure: FigurePart, data: ReportData, words: Words, theme: Theme)
     axes.grid(axis="x", color=theme.rule, linewidth=0.8)
     axes.set_axisbelow(True)
     letters = int(left / 0.083)
-    depths = _depths(steps)
     names = ["  " * depths[step.step_no] + shorten(step.node_id, letters - 2 * depths[step.step_no]) for step in steps]
     names += [words("mark.recovery")] if loose else []
     axes.set_yticks([row + 0.5 for row in range(rows)], names)

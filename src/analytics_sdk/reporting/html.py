@@ -83,7 +83,7 @@ def _draw(section: Section, data: ReportData, words: Words) -> _Drawn:
     for key in section.charts:
         chart = charts[key]
         wide, narrow = (
-            render_svg(draw_chart(chart, data, words, LIGHT, width_in=width_in), f"{key}-{name}")
+            render_svg(draw_chart(chart, data, words, LIGHT, width_in=width_in).figure, f"{key}-{name}")
             for name, width_in in (("w", chart.width_in), ("n", NARROW_IN))
         )
         caption = caption_of(key, data, words)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.results import Point
-from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, FigurePart, add_axes, size_of
+from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, size_of
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.scales import (
     Tick,
@@ -48,9 +48,7 @@ def ink_frame(axes: Axes, theme: Theme, ticks: Sequence[Tick]) -> None:
 
 def ink_ends(axes: Axes, theme: Theme, ends: Sequence[End], line_in: float = 0.27) -> None:
     """Names at the right of the axes, in ink, each with a dot of its line's colour, none over another."""
-    width_in, height_in = size_of(axes.figure)
-    box = axes.get_position()
-    axes_height_in, axes_width_in = box.height * height_in, box.width * width_in
+    axes_width_in, axes_height_in = size_of(axes)
     to_axes = axes.transData + axes.transAxes.inverted()
     wanted = [float(to_axes.transform((0, end.y))[1]) for end in ends]
     gap = line_in / axes_height_in
@@ -81,10 +79,8 @@ def ink_ends(axes: Axes, theme: Theme, ends: Sequence[End], line_in: float = 0.2
 def ink_time_axis(axes: Axes, data: ReportData, words: Words, *, labels: bool = True) -> None:
     """The period from left to right; x is seconds since its start."""
     span_s = (data.end_ns - data.start_ns) / 1e9
-    width_in, _ = size_of(axes.figure)
-    ticks = place_time_ticks(
-        data.start_ns, data.end_ns, max(3, int(width_in * axes.get_position().width / 0.75)), words
-    )
+    most = max(3, int(size_of(axes)[0] / 0.58))
+    ticks = place_time_ticks(data.start_ns, data.end_ns, most, words)
     axes.set_xlim(0, span_s)
     axes.set_xticks(
         [(tick.at - data.start_ns) / 1e9 for tick in ticks],
@@ -117,10 +113,10 @@ def last_known(ys: Sequence[float]) -> float | None:
     return next((y for y in reversed(ys) if isfinite(y)), None)
 
 
-def draw_success(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_success(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """The success rate with its interval and the first-pass rate; beneath, how many executions by their outcome."""
-    rates = add_axes(figure, theme, _LEFT, _BOTTOM + _COUNTS_IN + 0.2, _RIGHT, _TOP)
-    counts = add_axes(figure, theme, _LEFT, _BOTTOM, _RIGHT, size_of(figure)[1] - _BOTTOM - _COUNTS_IN)
+    rates = add_axes(paper, theme, _LEFT, _BOTTOM + _COUNTS_IN + 0.2, _RIGHT, _TOP)
+    counts = add_axes(paper, theme, _LEFT, _BOTTOM, _RIGHT, paper.height_in - _BOTTOM - _COUNTS_IN)
     xs = middles_s(data.points, data.start_ns)
     success = [nan if point.success_rate is None else point.success_rate for point in data.points]
     first = [nan if point.first_pass_rate is None else point.first_pass_rate for point in data.points]
@@ -202,7 +198,7 @@ def _draw_counts(axes: Axes, data: ReportData, words: Words, theme: Theme) -> No
     ink_time_axis(axes, data, words)
     present = [name for name in colours if any(outcome[name] for outcome in outcomes)]
     line = 0.16 / _COUNTS_IN
-    width_in = size_of(axes.figure)[0] * axes.get_position().width
+    width_in, _ = size_of(axes)
     for i, name in enumerate(present):
         place = (0.5 + line * (len(present) - 1) / 2) - line * (len(present) - 1 - i)
         axes.plot(
@@ -226,9 +222,9 @@ def _draw_counts(axes: Axes, data: ReportData, words: Words, theme: Theme) -> No
         )
 
 
-def draw_duration(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_duration(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """p50 and p95 of executions with the band between them; on a log axis where they span much."""
-    axes = add_axes(figure, theme, 0.66, _BOTTOM, _RIGHT - 0.12, _TOP)
+    axes = add_axes(paper, theme, 0.66, _BOTTOM, _RIGHT - 0.12, _TOP)
     xs = middles_s(data.points, data.start_ns)
     p50 = [nan if point.p50_duration_ns is None else float(max(1, point.p50_duration_ns)) for point in data.points]
     p95 = [nan if point.p95_duration_ns is None else float(max(1, point.p95_duration_ns)) for point in data.points]
@@ -259,14 +255,14 @@ def draw_duration(figure: FigurePart, data: ReportData, words: Words, theme: The
     ink_ends(axes, theme, ends, 0.32)
 
 
-def draw_resources(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_resources(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """CPU, memory and, where there is one, GPU over time: a panel each, a line a process."""
     panels = read_usage(data)
-    _, height_in = size_of(figure)
+    height_in = paper.height_in
     each_in = (height_in - _TOP - _BOTTOM) / max(1, len(panels))
     for i, panel in enumerate(panels):
         bottom = _BOTTOM + (len(panels) - 1 - i) * each_in
-        axes = add_axes(figure, theme, 0.66, bottom + 0.06, _RIGHT + 0.25, height_in - bottom - each_in + 0.24)
+        axes = add_axes(paper, theme, 0.66, bottom + 0.06, _RIGHT + 0.25, height_in - bottom - each_in + 0.24)
         _draw_panel(axes, panel, data, words, theme, is_last=i == len(panels) - 1)
 
 

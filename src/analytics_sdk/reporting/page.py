@@ -110,7 +110,11 @@ def _write_cards(data: ReportData, words: Words) -> list[Card]:
     cards = []
     if "execution" in data.metric_types:
         evidence = words.evidence(success.n, success.succeeded, (success.ci_low, success.ci_high))
-        interval = words("interval", low=f"{success.ci_low:.1f}", high=f"{success.ci_high:.1f}") if success.n else ""
+        interval = (
+            words("interval.full", low=words.number(success.ci_low), high=words.number(success.ci_high))
+            if success.n
+            else ""
+        )
         lines = [evidence or interval] if success.n else [words("none.ended")]
         if success.n and success.healed:
             lines.append(words("card.first_pass", rate=words.percent(success.first_pass_rate)))

@@ -12,6 +12,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "n_executions": ("{n} executions", "{n} exécutions"),
     "n_execution": ("1 execution", "1 exécution"),
     "of": ("{part} of {whole}", "{part} sur {whole}"),
+    "interval.full": ("95 % interval: {low} - {high} %", "intervalle à 95 % : {low} - {high} %"),
     "interval": ("{low} - {high} %", "{low} - {high} %"),
     "approximate": ("percentiles within {error}", "percentiles à {error} près"),
     "lossy": (
@@ -177,8 +178,8 @@ PHRASES: dict[str, tuple[str, str]] = {
         "{workflow} : {duration}, dont {healing} de reprises",
     ),
     "chart.gantt.about": (
-        "Steps of execution {id}, started {moment}; those that decided its duration are darker",
-        "Étapes de l'exécution {id}, débutée le {moment} ; celles qui ont fixé sa durée sont plus foncées",
+        "Steps of execution {id}, started {moment}; those that decided its duration are solid, the others pale",
+        "Étapes de l'exécution {id}, débutée le {moment} ; celles qui ont fixé sa durée sont pleines, les autres pâles",
     ),
     "chart.gantt.cut": ("the {shown} longest of {n} steps", "les {shown} plus longues des {n} étapes"),
     "chart.resources": ("Resources used", "Ressources utilisées"),

@@ -3,16 +3,13 @@
 import io
 from collections.abc import Iterator, Sequence
 
-from matplotlib.figure import Figure
-
 from analytics_sdk.reporting.canvas import (
     SMALL_PT,
     TEXT_PT,
-    FigurePart,
-    make_figure,
+    Paper,
+    make_paper,
     neutral_settings,
     render_png,
-    size_of,
     wrap_text,
     write_text,
 )
@@ -58,31 +55,12 @@ def _row_height_in(row: Row, data: ReportData, words: Words) -> float:
     return max(titled_height_in(chart, data, words, width_in) for chart, width_in in row) + _GAP_IN
 
 
-def _place(figure: FigurePart, left_in: float, bottom_in: float, width_in: float, height_in: float) -> FigurePart:
-    """A part of a figure at a place of its own, in inches."""
-    whole_w, whole_h = size_of(figure)
-    grid = figure.add_gridspec(
-        1,
-        1,
-        left=left_in / whole_w,
-        right=(left_in + width_in) / whole_w,
-        bottom=bottom_in / whole_h,
-        top=(bottom_in + height_in) / whole_h,
-    )
-    part: FigurePart = figure.add_subfigure(grid[0, 0])
-    part.set_facecolor("none")
-    return part
-
-
-def _draw_rows(
-    figure: Figure, rows: Sequence[Row], top_in: float, data: ReportData, words: Words, theme: Theme
-) -> None:
+def _draw_rows(paper: Paper, rows: Sequence[Row], top_in: float, data: ReportData, words: Words, theme: Theme) -> None:
     for row in rows:
         left_in = _MARGIN_IN
         for chart, width_in in row:
             height_in = titled_height_in(chart, data, words, width_in)
-            part = _place(figure, left_in, top_in - height_in, width_in, height_in)
-            draw_titled(part, chart, data, words, theme)
+            draw_titled(paper.cut(left_in, top_in - height_in, width_in, height_in), chart, data, words, theme)
             left_in += width_in + _GAP_IN
         top_in -= _row_height_in(row, data, words)
 
@@ -109,24 +87,24 @@ def _head_height_in(page: Page, width_in: float) -> float:
     return sum(_line_in(size) for _, size, _, _ in _head_lines(page, width_in)) + 0.2 + cards
 
 
-def _draw_head(figure: Figure, page: Page, top_in: float, width_in: float, theme: Theme) -> None:
+def _draw_head(paper: Paper, page: Page, top_in: float, width_in: float, theme: Theme) -> None:
     """Title, sentences and cards."""
     y = top_in
     for text, size, bold, colour in _head_lines(page, width_in):
         y -= _line_in(size)
         if text:
             ink = theme.muted if colour == "muted" else theme.ink
-            write_text(figure, _MARGIN_IN, y + _line_in(size) * 0.25, text, ink, size=size, bold=bold)
+            write_text(paper, _MARGIN_IN, y + _line_in(size) * 0.25, text, ink, size=size, bold=bold)
     y -= 0.2
     step = width_in / max(1, len(page.cards))
     for i, card in enumerate(page.cards):
         x = _MARGIN_IN + i * step
-        write_text(figure, x, y - 0.12, card.name, theme.muted, size=TEXT_PT)
-        write_text(figure, x, y - 0.42, card.value, theme.ink, size=18, bold=True)
+        write_text(paper, x, y - 0.12, card.name, theme.muted, size=TEXT_PT)
+        write_text(paper, x, y - 0.42, card.value, theme.ink, size=18, bold=True)
         at = y - 0.6
         for line in card.lines:
             for part in wrap_text(line, step - 0.1, SMALL_PT):
-                write_text(figure, x, at, part, theme.muted, size=SMALL_PT)
+                write_text(paper, x, at, part, theme.muted, size=SMALL_PT)
                 at -= 0.15
 
 
@@ -139,11 +117,11 @@ def render_report_png(data: ReportData, theme: Theme = LIGHT) -> bytes:
         rows = _arrange(choose_charts(data), width_in)
         head_in = _head_height_in(page, width_in)
         height_in = 2 * _MARGIN_IN + head_in + sum(_row_height_in(row, data, words) for row in rows) + 0.2
-        figure = make_figure(width_in + 2 * _MARGIN_IN, height_in, theme)
-        _draw_head(figure, page, height_in - _MARGIN_IN, width_in, theme)
-        _draw_rows(figure, rows, height_in - _MARGIN_IN - head_in, data, words, theme)
-        write_text(figure, _MARGIN_IN, 0.22, page.made, theme.muted, size=SMALL_PT)
-        return render_png(figure)
+        paper = make_paper(width_in + 2 * _MARGIN_IN, height_in, theme)
+        _draw_head(paper, page, height_in - _MARGIN_IN, width_in, theme)
+        _draw_rows(paper, rows, height_in - _MARGIN_IN - head_in, data, words, theme)
+        write_text(paper, _MARGIN_IN, 0.22, page.made, theme.muted, size=SMALL_PT)
+        return render_png(paper.figure)
 
 
 def _paginate(rows: Sequence[Row], first_in: float, page_in: float, data: ReportData, words: Words) -> list[list[Row]]:
@@ -174,16 +152,16 @@ def render_pdf(data: ReportData) -> bytes:
         rows = [[(chart, width_in)] for chart in choose_charts(data)]
         pages = _paginate(rows, height_in - head_in, height_in, data, words)
         for i, on_page in enumerate(pages):
-            figure = make_figure(*_A4_IN, LIGHT)
+            paper = make_paper(*_A4_IN, LIGHT)
             top_in = _A4_IN[1] - _MARGIN_IN
             if i == 0:
-                _draw_head(figure, page, top_in, width_in, LIGHT)
+                _draw_head(paper, page, top_in, width_in, LIGHT)
                 top_in -= head_in
-            _draw_rows(figure, on_page, top_in, data, words, LIGHT)
-            write_text(figure, _MARGIN_IN, 0.25, page.made, LIGHT.muted, size=SMALL_PT)
+            _draw_rows(paper, on_page, top_in, data, words, LIGHT)
+            write_text(paper, _MARGIN_IN, 0.25, page.made, LIGHT.muted, size=SMALL_PT)
             said = f"{i + 1} / {len(pages)}"
-            write_text(figure, _A4_IN[0] - _MARGIN_IN, 0.25, said, LIGHT.muted, size=SMALL_PT, align="right")
-            pdf.savefig(figure, facecolor=LIGHT.paper)
+            write_text(paper, _A4_IN[0] - _MARGIN_IN, 0.25, said, LIGHT.muted, size=SMALL_PT, align="right")
+            pdf.savefig(paper.figure, facecolor=LIGHT.paper)
     return out.getvalue()
 
 
@@ -194,7 +172,7 @@ def render_charts(data: ReportData, theme: Theme = LIGHT) -> Iterator[tuple[str,
         with neutral_settings():
             width_in = chart.width_in if chart.is_wide else 7.2
             height_in = titled_height_in(chart, data, words, width_in)
-            figure = make_figure(width_in + 2 * _MARGIN_IN, height_in + 2 * _MARGIN_IN, theme)
-            draw_titled(_place(figure, _MARGIN_IN, _MARGIN_IN, width_in, height_in), chart, data, words, theme)
-            picture = render_png(figure)
+            paper = make_paper(width_in + 2 * _MARGIN_IN, height_in + 2 * _MARGIN_IN, theme)
+            draw_titled(paper.cut(_MARGIN_IN, _MARGIN_IN, width_in, height_in), chart, data, words, theme)
+            picture = render_png(paper.figure)
         yield chart.key, picture

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, FigurePart, add_axes, size_of, write_text
+from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, write_text
 from analytics_sdk.reporting.findings import name_error, name_steps, rank_failing
 from analytics_sdk.reporting.over_time import ink_frame
 from analytics_sdk.reporting.report_data import ReportData, StepLine
@@ -47,42 +47,36 @@ def rows_height_in(n: int, *, legend: bool) -> float:
     return max(1, min(n, MOST_ROWS)) * ROW_IN + (LEGEND_IN if legend else 0.0) + 0.1
 
 
-def _draw_rows(figure: FigurePart, theme: Theme, rows: Sequence[Row], legend: Sequence[tuple[str, str]] = ()) -> None:
+def _draw_rows(paper: Paper, theme: Theme, rows: Sequence[Row], legend: Sequence[tuple[str, str]] = ()) -> None:
     """Bars that start at zero, all on one scale."""
-    width_in, height_in = size_of(figure)
-    _draw_legend(figure, theme, legend)
+    width_in, height_in = paper.width_in, paper.height_in
+    _draw_legend(paper, theme, legend)
     top = height_in - (LEGEND_IN if legend else 0.0) - 0.02
     longest = max((sum(length for length, _ in row.parts) for row in rows), default=0) or 1
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, width_in)
-    axes.set_ylim(0, height_in)
+    axes = paper.cover()
     scale = (width_in - _VALUE_IN) / longest
     for i, row in enumerate(rows):
         y = top - i * ROW_IN
-        write_text(figure, 0, y - 0.14, shorten(row.name, _letters(width_in)), theme.ink)
+        write_text(paper, 0, y - 0.14, shorten(row.name, _letters(width_in)), theme.ink)
         foot = y - 0.2 - _BAR_IN / 2
         axes.plot([0, width_in - _VALUE_IN], [foot, foot], color=theme.rule, linewidth=0.8, zorder=1)
         x = 0.0
         for length, colour in row.parts:
             axes.barh([foot], [length * scale], _BAR_IN, left=x, color=colour, linewidth=0, zorder=2)
             x += length * scale
-        write_text(figure, x + 0.07, foot, row.value, theme.ink, size=SMALL_PT, valign="center")
+        write_text(paper, x + 0.07, foot, row.value, theme.ink, size=SMALL_PT, valign="center")
 
 
-def _draw_legend(figure: FigurePart, theme: Theme, legend: Sequence[tuple[str, str]]) -> None:
+def _draw_legend(paper: Paper, theme: Theme, legend: Sequence[tuple[str, str]]) -> None:
     """Small squares with a word each, above the rows."""
     if not legend:
         return
-    _, height_in = size_of(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, size_of(figure)[0])
-    axes.set_ylim(0, height_in)
+    height_in = paper.height_in
+    axes = paper.cover()
     x = 0.05
     for word, colour in legend:
         axes.plot([x], [height_in - 0.1], marker="s", markersize=5, color=colour)
-        write_text(figure, x + 0.09, height_in - 0.1, word, theme.muted, size=SMALL_PT, valign="center")
+        write_text(paper, x + 0.09, height_in - 0.1, word, theme.muted, size=SMALL_PT, valign="center")
         x += 0.32 + len(word) * 0.075
 
 
@@ -92,13 +86,13 @@ def rank_slow(steps: Sequence[StepLine]) -> list[StepLine]:
     return sorted(known, key=lambda step: (-step.p95_duration, step.workflow_id, step.node_id))
 
 
-def draw_slow_steps(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_slow_steps(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """From p50 to p95 of the slowest steps: a dot each, and what lies between."""
-    width_in, height_in = size_of(figure)
+    width_in, height_in = paper.width_in, paper.height_in
     steps = rank_slow(data.numbers.steps)[:MOST_ROWS]
     name = name_steps(data.numbers.steps)
     values = [max(1.0, value * 1e9) for step in steps for value in (step.p50_duration, step.p95_duration)]
-    axes = add_axes(figure, theme, 0.08, 0.3, _VALUE_IN, 0.02)
+    axes = add_axes(paper, theme, 0.08, 0.3, _VALUE_IN, 0.02)
     rows_in = height_in - 0.32
     axes.set_ylim(0, rows_in)
     axes.set_yticks([])
@@ -117,16 +111,16 @@ def draw_slow_steps(figure: FigurePart, data: ReportData, words: Words, theme: T
     axes.set_axisbelow(True)
     for i, step in enumerate(steps):
         y = rows_in - i * ROW_IN
-        write_text(figure, 0, 0.3 + y - 0.14, shorten(name(step), _letters(width_in)), theme.ink)
+        write_text(paper, 0, 0.3 + y - 0.14, shorten(name(step), _letters(width_in)), theme.ink)
         p50, p95 = max(1.0, step.p50_duration * 1e9), max(1.0, step.p95_duration * 1e9)
         axes.plot([p50, p95], [y - 0.27, y - 0.27], color=theme.accent, linewidth=4, alpha=0.35, solid_capstyle="butt")
         axes.plot([p50], [y - 0.27], marker="o", markersize=5.5, color=theme.accent, clip_on=False)
         axes.plot([p95], [y - 0.27], marker="|", markersize=9, markeredgewidth=2.2, color=theme.accent, clip_on=False)
         said = f"{words.seconds(step.p50_duration)} - {words.seconds(step.p95_duration)}"
-        write_text(figure, width_in - _VALUE_IN + 0.1, 0.3 + y - 0.27, said, theme.ink, size=SMALL_PT, valign="center")
+        write_text(paper, width_in - _VALUE_IN + 0.1, 0.3 + y - 0.27, said, theme.ink, size=SMALL_PT, valign="center")
 
 
-def draw_failing_steps(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_failing_steps(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """How often steps failed for good, and how often a recovery saved them."""
     steps = rank_failing(data.numbers.steps)[:MOST_ROWS]
     name = name_steps(data.numbers.steps)
@@ -139,10 +133,10 @@ def draw_failing_steps(figure: FigurePart, data: ReportData, words: Words, theme
         for step in steps
     ]
     legend = [(words("mark.gone"), theme.failed), (words("mark.saved"), theme.recovered)]
-    _draw_rows(figure, theme, rows, legend)
+    _draw_rows(paper, theme, rows, legend)
 
 
-def draw_errors(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_errors(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """How often each kind of error was seen."""
     total = sum(error.n for error in data.numbers.errors)
     rows = [
@@ -153,10 +147,10 @@ def draw_errors(figure: FigurePart, data: ReportData, words: Words, theme: Theme
         )
         for error in data.numbers.errors[:MOST_ROWS]
     ]
-    _draw_rows(figure, theme, rows)
+    _draw_rows(paper, theme, rows)
 
 
-def draw_recoveries(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_recoveries(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """Attempts of each strategy: those that worked, and those that did not."""
     rows = [
         Row(
@@ -167,13 +161,13 @@ def draw_recoveries(figure: FigurePart, data: ReportData, words: Words, theme: T
         for line in data.numbers.recovery.strategies[:MOST_ROWS]
     ]
     legend = [(words("mark.worked"), theme.recovered), (words("mark.did_not"), theme.neutral)]
-    _draw_rows(figure, theme, rows, legend)
+    _draw_rows(paper, theme, rows, legend)
 
 
-def draw_distribution(figure: FigurePart, data: ReportData, words: Words, theme: Theme) -> None:
+def draw_distribution(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """How many executions took how long, with p50 and p95 marked."""
-    width_in, height_in = size_of(figure)
-    axes = add_axes(figure, theme, 0.56, 0.3, 0.2, 0.46)
+    width_in, height_in = paper.width_in, paper.height_in
+    axes = add_axes(paper, theme, 0.56, 0.3, 0.2, 0.46)
     distribution = data.distribution
     bins = merge_buckets(distribution.buckets, min(44, max(8, int(2.2 * distribution.n**0.5))))
     axes.set_xscale("log")
@@ -208,7 +202,7 @@ def draw_distribution(figure: FigurePart, data: ReportData, words: Words, theme:
         align = "right" if share > 0.7 else "left"
         shift = -0.05 if align == "right" else 0.05
         y_in = height_in - 0.14 - row * 0.17
-        write_text(figure, x_in + shift, y_in, f"{name} {words.duration(value)}", theme.ink, size=TEXT_PT, align=align)
+        write_text(paper, x_in + shift, y_in, f"{name} {words.duration(value)}", theme.ink, size=TEXT_PT, align=align)
         axes.plot(
             [share, share],
             [1, (y_in - 0.3) / (height_in - 0.76)],

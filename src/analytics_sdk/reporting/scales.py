@@ -29,8 +29,8 @@ def round_durations_ns() -> list[int]:
     """Durations that read well on an axis, from 1 ns to 1,000 days."""
     small = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
     return [
-        *(value for value in small if value <= 10 * _S),
-        *(seconds * _S for seconds in (20, 30)),
+        *(value for value in small),
+        *(seconds * _S for seconds in (10, 20, 30)),
         *(minutes * _MIN for minutes in (1, 2, 5, 10, 20, 30)),
         *(hours * _H for hours in (1, 2, 3, 6, 12)),
         *(days * _DAY for days in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
@@ -53,7 +53,7 @@ def place_log_ticks(low_ns: float, high_ns: float, most: int, words: Words) -> l
 
 
 def _is_landmark(value_ns: int) -> bool:
-    return value_ns in (_MIN, _H, _DAY) or (value_ns <= _S and math.log10(value_ns) % 1 == 0)
+    return value_ns in (_MIN, _H, _DAY) or (value_ns <= 10 * _S and math.log10(value_ns) % 1 == 0)
 
 
 def place_linear_ticks(high_ns: float, most: int, words: Words) -> list[Tick]:
@@ -88,7 +88,7 @@ _TIME_STEPS = (
     *((timedelta(seconds=n), "second") for n in (1, 2, 5, 10, 15, 30)),
     *((timedelta(minutes=n), "minute") for n in (1, 2, 5, 10, 15, 30)),
     *((timedelta(hours=n), "minute") for n in (1, 2, 3, 6, 12)),
-    *((timedelta(days=n), "day") for n in (1, 2, 7, 14, 28, 56, 91, 182, 364)),
+    *((timedelta(days=n), "day") for n in (1, 2, 3, 7, 14, 28, 56, 91, 182, 364)),
 )
 
 
