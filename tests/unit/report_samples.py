@@ -1,4 +1,4 @@
-"""Stores to make reports of: a week of a small shop's automations, from a fixed seed, through the real in-memory sink."""
+"""Stores to make reports of: a week of a small shop's automations, from a fixed seed, through the in-memory sink."""
 
 import json
 import random

@@ -17,7 +17,6 @@ from analytics_sdk.histogram import bucket_middle_ns, bucket_of
 from analytics_sdk.query.results import Distribution, ExecutionRow, Point, SampleRow, Stats, Timeline
 
 Workflows: TypeAlias = str | Sequence[str] | None
-METRIC_TYPES = ("execution", "step", "recovery", "resource")
 
 
 class Queries(Protocol):

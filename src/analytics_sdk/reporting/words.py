@@ -8,9 +8,9 @@ import math
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from analytics_sdk.reporting.config import LANGUAGES
 from analytics_sdk.reporting.phrases import PHRASES
 
-LANGUAGES = ("en", "fr")
 NOTHING = "-"
 FEW = 100
 """Below this n a rate is said together with its n and its interval."""
