@@ -121,10 +121,11 @@ def _make_journal(chance: random.Random, identity: JournalIdentity, lived: list[
         position += chance.randrange(40, 200)
     journal.end = position
     inner = [record[0] for record in journal.decoded]
-    cuts = sorted(chance.sample(inner, min(len(inner), chance.randint(0, 6))))
+    cuts = sorted(chance.sample(inner, min(len(inner), chance.randint(0, 8))))
     journal.cuts = [*cuts, journal.end]
-    journal.fold_at = {cut for cut in journal.cuts if chance.random() < 0.5}
-    journal.settle_as = chance.choice([None, "crashed", "cancelled"])
+    # Because the tail behind the last folding is what readers get wrong, most journals that live have one.
+    journal.fold_at = {cut for cut in cuts if chance.random() < 0.5}
+    journal.settle_as = chance.choice([None, None, None, "crashed", "cancelled"])
     for one in ended:
         if one.status == "running" and journal.settle_as:
             one.status = journal.settle_as
@@ -201,7 +202,7 @@ def _script_step(
         if healed and status != RECOVERED:
             if any(record[4] is place and record[3] is None for record in script.records):
                 step.status = "recovered"  # else nobody can tell any more what was healed
-            later_ns = ended_at_ns + chance.choice([2, HOUR_NS])
+            later_ns = ended_at_ns + chance.choice([2, HOUR_NS, HOUR_NS])
             script.end(later_ns, Kind.STEP_END, place, lambda start: make_end(start, RECOVERED, status))
     return ended_at_ns, healed
 

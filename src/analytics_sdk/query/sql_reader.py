@@ -140,9 +140,8 @@ class SqlSnapshot:
         if not hours:
             return
         c = self._tables.rollups.c
-        spans = [Span(start_ns, end_ns - HOUR_NS + 1) for start_ns, end_ns in hours]
         statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.cells).where(
-            c.level == HOUR, _within(c.bucket_start_ns, spans), *_of(c.workflow_id, workflows)
+            c.level == HOUR, _within(c.bucket_start_ns, hours), *_of(c.workflow_id, workflows)
         )
         for source, workflow_id, start_ns, blob in self._stream(statement):
             yield CellRow(source, workflow_id, start_ns, decode_nodes(bytes(blob)))
