@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analytics_sdk.reporting.critical_path import MOST_ROWS, find_critical
 from analytics_sdk.reporting.findings import (
     find_duration_change,
     find_leader,
@@ -14,8 +15,6 @@ from analytics_sdk.reporting.findings import (
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.words import Words, is_known, shorten
 
-MOST_GANTT_ROWS = 32
-
 
 @dataclass(frozen=True, slots=True)
 class Caption:
@@ -23,6 +22,20 @@ class Caption:
 
     title: str
     about: str
+
+
+CHART_METRICS = {
+    "success": "execution",
+    "duration": "execution",
+    "distribution": "execution",
+    "slow_steps": "step",
+    "failing_steps": "step",
+    "errors": "execution",
+    "recoveries": "recovery",
+    "gantt": "step",
+    "resources": "resource",
+}
+"""The metric type that asks for each chart, in the order of the page."""
 
 
 def why_missing(key: str, data: ReportData) -> str | None:
@@ -130,9 +143,11 @@ def _caption_gantt(data: ReportData, words: Words) -> Caption:
     )
     moment = words.moment(execution.started_at_ns, seconds=True)
     about = words("chart.gantt.about", id=shorten(execution.execution_id, 16), moment=moment)
-    if len(timeline.steps) > MOST_GANTT_ROWS:
+    if len(find_critical(timeline.steps)) < len(timeline.steps):
+        about += f"; {words('chart.gantt.critical')}"
+    if len(timeline.steps) > MOST_ROWS:
         n = words.count(len(timeline.steps))
-        about += f"; {words('chart.gantt.cut', shown=words.count(MOST_GANTT_ROWS), n=n)}"
+        about += f"; {words('chart.gantt.cut', shown=words.count(MOST_ROWS), n=n)}"
     return Caption(title, about)
 
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analytics_sdk.reporting.canvas import SMALL_PT, TITLE_PT, Paper, make_paper, wrap_text, write_text
-from analytics_sdk.reporting.captions import Caption, caption_of, why_missing
+from analytics_sdk.reporting.captions import CHART_METRICS, Caption, caption_of, why_missing
 from analytics_sdk.reporting.findings import rank_failing
 from analytics_sdk.reporting.gantt import draw_gantt, gantt_height_in
 from analytics_sdk.reporting.over_time import draw_duration, draw_resources, draw_success
 from analytics_sdk.reporting.ranking import (
-    ROW_IN,
     draw_distribution,
     draw_errors,
     draw_failing_steps,
@@ -34,10 +33,9 @@ Draw = Callable[[Paper, ReportData, Words, Theme], None]
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One kind of chart. `metric` is the metric type that asks for it."""
+    """One kind of chart."""
 
     key: str
-    metric: str
     draw: Draw
     height_in: Callable[[ReportData], float]
     is_wide: bool = False
@@ -48,38 +46,26 @@ class Chart:
 
 
 CHARTS = (
-    Chart("success", "execution", draw_success, lambda data: 3.0),
-    Chart("duration", "execution", draw_duration, lambda data: 3.0),
-    Chart("distribution", "execution", draw_distribution, lambda data: 2.6),
-    Chart("errors", "execution", draw_errors, lambda data: rows_height_in(len(data.numbers.errors), legend=False)),
-    Chart(
-        "slow_steps",
-        "step",
-        draw_slow_steps,
-        lambda data: min(8, max(1, len(rank_slow(data.numbers.steps)))) * ROW_IN + 0.34,
-    ),
-    Chart(
-        "failing_steps",
-        "step",
-        draw_failing_steps,
-        lambda data: rows_height_in(len(rank_failing(data.numbers.steps)), legend=True),
-    ),
-    Chart(
-        "recoveries",
-        "recovery",
-        draw_recoveries,
-        lambda data: rows_height_in(len(data.numbers.recovery.strategies), legend=True),
-    ),
-    Chart("gantt", "step", draw_gantt, lambda data: gantt_height_in(data.timeline), is_wide=True),
-    Chart(
-        "resources", "resource", draw_resources, lambda data: 0.54 + 1.25 * max(1, len(read_usage(data))), is_wide=True
-    ),
+    Chart("success", draw_success, lambda data: 3.0),
+    Chart("duration", draw_duration, lambda data: 3.0),
+    Chart("distribution", draw_distribution, lambda data: 2.6),
+    Chart("slow_steps", draw_slow_steps, lambda data: rows_height_in(len(rank_slow(data.numbers.steps))) + 0.24),
+    Chart("failing_steps", draw_failing_steps, lambda data: rows_height_in(len(rank_failing(data.numbers.steps)), 1)),
+    Chart("errors", draw_errors, lambda data: rows_height_in(len(data.numbers.errors))),
+    Chart("recoveries", draw_recoveries, lambda data: rows_height_in(len(data.numbers.recovery.strategies), 1)),
+    Chart("gantt", draw_gantt, lambda data: gantt_height_in(data.timeline), is_wide=True),
+    Chart("resources", draw_resources, lambda data: 0.54 + 1.25 * max(1, len(read_usage(data))), is_wide=True),
 )
+
+
+def asked_charts(data: ReportData) -> list[Chart]:
+    """The charts that the report asks for."""
+    return [chart for chart in CHARTS if CHART_METRICS[chart.key] in data.metric_types]
 
 
 def choose_charts(data: ReportData) -> list[Chart]:
     """The charts that the report asks for and that have something to show."""
-    return [chart for chart in CHARTS if chart.metric in data.metric_types and why_missing(chart.key, data) is None]
+    return [chart for chart in asked_charts(data) if why_missing(chart.key, data) is None]
 
 
 def draw_chart(

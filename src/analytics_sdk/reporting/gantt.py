@@ -6,49 +6,13 @@ from matplotlib.axes import Axes
 
 from analytics_sdk.query.results import RecoveryRow, StepRow, Timeline
 from analytics_sdk.reporting.canvas import SMALL_PT, Paper, add_axes
+from analytics_sdk.reporting.critical_path import choose_steps, find_critical
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.scales import place_linear_ticks
 from analytics_sdk.reporting.theme import Theme, status_colour
 from analytics_sdk.reporting.words import Words, shorten
 
-MOST_ROWS = 32
 _ROW_IN = 0.24
-
-
-def choose_steps(timeline: Timeline) -> list[StepRow]:
-    """The steps to show, in their order: all, or the longest and every one that did not succeed at once."""
-    steps = sorted(timeline.steps, key=lambda step: (step.started_at_ns, step.step_no))
-    if len(steps) <= MOST_ROWS:
-        return steps
-    ranked = sorted(steps, key=lambda step: (step.status == "success", -(step.duration_ns or 0), step.step_no))
-    kept = {id(step) for step in ranked[:MOST_ROWS]}
-    return [step for step in steps if id(step) in kept]
-
-
-def find_critical(steps: Sequence[StepRow]) -> set[int]:
-    """The step numbers that decided how long it took: from the end backwards, always the step that ended last before
-    the one after it began; and so within each of these.
-
-    Steps are all of one execution. Those that still run are not asked.
-    """
-    children: dict[int | None, list[StepRow]] = {}
-    known = {step.step_no for step in steps}
-    for step in steps:
-        if step.ended_at_ns is not None:
-            parent = step.parent_step_no if step.parent_step_no in known else None
-            children.setdefault(parent, []).append(step)
-    critical: set[int] = set()
-    asked: list[int | None] = [None]
-    while asked:
-        left = sorted(children.pop(asked.pop(), ()), key=lambda step: (step.ended_at_ns or 0, step.step_no))
-        border_ns: int | None = None
-        while left:
-            step = left.pop()
-            if border_ns is None or (step.ended_at_ns or 0) <= border_ns:
-                critical.add(step.step_no)
-                asked.append(step.step_no)
-                border_ns = step.started_at_ns
-    return critical
 
 
 def gantt_height_in(timeline: Timeline | None) -> float:

@@ -21,6 +21,7 @@ from analytics_sdk.reporting.words import Words
 
 MOST_EXECUTIONS = 10_000
 """So many executions are kept with the numbers, the newest; a report as CSV keeps all."""
+FEWEST_POINTS, MOST_POINTS = 12, 60
 DEFAULT_PERIOD = timedelta(days=7)
 
 _SHORT_BUCKETS_NS = tuple(seconds * 10**9 for seconds in (1, 2, 5, 10, 15, 30))
@@ -40,7 +41,8 @@ def gather(config: ReportConfig, query: Queries, now_ns: int) -> ReportData:
     start_ns, end_ns = _choose_period(config, query, ids, now_ns)
     wants = set(config.metric_types)
     stats = query.stats(ids, start_ns=start_ns, end_ns=end_ns, now_ns=now_ns)
-    bucket_ns, origin_ns = _choose_buckets(start_ns, end_ns, words)
+    numbers = _keep_wanted(read_stats(stats), wants)
+    bucket_ns, origin_ns = _choose_buckets(start_ns, end_ns, numbers.success_rate.n, words)
     points, distribution, halves, executions, timeline = [], _NOTHING, None, [], None
     limit = None if config.format == "csv" else MOST_EXECUTIONS
     if "execution" in wants:
@@ -65,7 +67,7 @@ def gather(config: ReportConfig, query: Queries, now_ns: int) -> ReportData:
         start_ns=start_ns,
         end_ns=end_ns,
         bucket_ns=bucket_ns,
-        numbers=_keep_wanted(read_stats(stats), wants),
+        numbers=numbers,
         points=points,
         distribution=distribution,
         halves=halves,
@@ -90,11 +92,16 @@ def _choose_period(config: ReportConfig, query: Queries, ids: list[str] | None, 
     return start_ns, end_ns
 
 
-def _choose_buckets(start_ns: int, end_ns: int, words: Words) -> tuple[int, int]:
-    """The length of a chart's buckets, and where they begin to count: at local midnight, so that days are days."""
-    bucket_ns = next((step for step in _SHORT_BUCKETS_NS if (end_ns - start_ns) / step <= 60), None)
+def _choose_buckets(start_ns: int, end_ns: int, n: int, words: Words) -> tuple[int, int]:
+    """The length of a chart's buckets, and where they begin to count: at local midnight, so that days are days.
+
+    Few executions get few buckets, because a rate of one or two says nothing.
+    """
+    most = min(MOST_POINTS, max(FEWEST_POINTS, n // 4))
+    span_ns = (end_ns - start_ns) * MOST_POINTS // most
+    bucket_ns = next((step for step in _SHORT_BUCKETS_NS if span_ns / step <= MOST_POINTS), None)
     if bucket_ns is None:
-        bucket_ns = choose_bucket_ns(start_ns, end_ns)
+        bucket_ns = choose_bucket_ns(0, span_ns)
     midnight = words.local(start_ns).replace(hour=0, minute=0, second=0, microsecond=0)
     return bucket_ns, to_ns(midnight)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from analytics_sdk.reporting.captions import name_workflows, why_missing
-from analytics_sdk.reporting.findings import write_sentences
+from analytics_sdk.reporting.captions import CHART_METRICS, name_workflows, why_missing
+from analytics_sdk.reporting.findings import ENOUGH, write_sentences
 from analytics_sdk.reporting.phrases import PHRASES
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.tables import Table, latest_table, running_table, workflows_table
@@ -13,14 +13,13 @@ from analytics_sdk.reporting.words import Words, is_known, make_inert
 
 MARK = "†"
 
-SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    # (phrase, metric type that asks for it, charts)
-    ("executions", "execution", ("success", "duration", "distribution", "errors")),
-    ("steps", "step", ("slow_steps", "failing_steps")),
-    ("recoveries", "recovery", ("recoveries",)),
-    ("slowest", "step", ("gantt",)),
-    ("resources", "resource", ("resources",)),
+SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("executions", ("success", "duration", "distribution", "slow_steps")),
+    ("failures", ("failing_steps", "errors", "recoveries")),
+    ("slowest", ("gantt",)),
+    ("resources", ("resources",)),
 )
+"""Headings and the charts under them, in the order of the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,12 @@ def _write_cards(data: ReportData, words: Words) -> list[Card]:
         lines += [words("card.running", n=words.count(counts["running"]))] if counts.get("running") else []
         cards.append(Card(words("card.executions"), words.count(sum(counts.values())) + mark, lines))
         timed = is_known(performance.p50_duration)
-        lines = [words("card.p95", p95=words.seconds(performance.p95_duration)) if timed else words("none.ended")]
+        if not timed:
+            lines = [words("none.ended")]
+        elif performance.n < ENOUGH:  # because of so few, the 95th percentile is but the longest
+            lines = [words("card.longest", longest=words.seconds(performance.max_duration))]
+        else:
+            lines = [words("card.p95", p95=words.seconds(performance.p95_duration))]
         cards.append(Card(words("card.duration"), words.seconds(performance.p50_duration) + mark * timed, lines))
     if "recovery" in data.metric_types:
         lines = [
@@ -140,13 +144,12 @@ def _write_cards(data: ReportData, words: Words) -> list[Card]:
 
 def _list_sections(data: ReportData, words: Words) -> list[Section]:
     sections = []
-    for key, metric, charts in SECTIONS:
-        if metric not in data.metric_types:
-            continue
-        missing = {chart: why_missing(chart, data) for chart in charts}
-        shown = [chart for chart in charts if missing[chart] is None]
+    for key, keys in SECTIONS:
+        asked = [chart for chart in keys if CHART_METRICS[chart] in data.metric_types]
+        missing = {chart: why_missing(chart, data) for chart in asked}
+        shown = [chart for chart in asked if missing[chart] is None]
         reasons = list(dict.fromkeys(words(reason) for reason in missing.values() if reason))
-        if shown or key not in ("slowest",):
+        if shown or (reasons and key != "slowest"):
             sections.append(Section(key, words(f"section.{key}"), shown, reasons))
     tables: list[tuple[str, bool, Callable[[ReportData, Words], Table]]] = [
         ("workflows", len(data.numbers.workflows) > 1, workflows_table),

@@ -14,10 +14,10 @@ from analytics_sdk.reporting.canvas import (
     write_text,
 )
 from analytics_sdk.reporting.charts import (
-    CHARTS,
     HALF_IN,
     WHOLE_IN,
     Chart,
+    asked_charts,
     choose_charts,
     draw_titled,
     titled_height_in,
@@ -168,7 +168,7 @@ def render_pdf(data: ReportData) -> bytes:
 def render_charts(data: ReportData, theme: Theme = LIGHT) -> Iterator[tuple[str, bytes]]:
     """(key, PNG) of each chart that has something to show; of an empty report, the first one, which says so."""
     words = words_of(data)
-    for chart in choose_charts(data) or [chart for chart in CHARTS if chart.metric in data.metric_types][:1]:
+    for chart in choose_charts(data) or asked_charts(data)[:1]:
         with neutral_settings():
             width_in = chart.width_in if chart.is_wide else 7.2
             height_in = titled_height_in(chart, data, words, width_in)

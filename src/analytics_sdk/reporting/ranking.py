@@ -42,9 +42,9 @@ def _letters(width_in: float) -> int:
     return max(12, int(width_in / 0.083))
 
 
-def rows_height_in(n: int, *, legend: bool) -> float:
-    """The height that so many rows need."""
-    return max(1, min(n, MOST_ROWS)) * ROW_IN + (LEGEND_IN if legend else 0.0) + 0.1
+def rows_height_in(n: int, legends: int = 0) -> float:
+    """The height that so many rows need, and so many legends."""
+    return max(1, min(n, MOST_ROWS)) * ROW_IN + legends * LEGEND_IN + 0.1
 
 
 def _draw_rows(paper: Paper, theme: Theme, rows: Sequence[Row], legend: Sequence[tuple[str, str]] = ()) -> None:
@@ -116,7 +116,7 @@ def draw_slow_steps(paper: Paper, data: ReportData, words: Words, theme: Theme) 
         axes.plot([p50, p95], [y - 0.27, y - 0.27], color=theme.accent, linewidth=4, alpha=0.35, solid_capstyle="butt")
         axes.plot([p50], [y - 0.27], marker="o", markersize=5.5, color=theme.accent, clip_on=False)
         axes.plot([p95], [y - 0.27], marker="|", markersize=9, markeredgewidth=2.2, color=theme.accent, clip_on=False)
-        said = f"{words.seconds(step.p50_duration)} - {words.seconds(step.p95_duration)}"
+        said = " - ".join(dict.fromkeys((words.seconds(step.p50_duration), words.seconds(step.p95_duration))))
         write_text(paper, width_in - _VALUE_IN + 0.1, 0.3 + y - 0.27, said, theme.ink, size=SMALL_PT, valign="center")
 
 

@@ -125,8 +125,11 @@ def _wall_to_ns(wall: datetime, words: Words) -> int:
 
 
 def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places as near as can be to the wanted ones, at least `gap` apart, within [low, high] if there is room."""
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    """Places as near as can be to the wanted ones, at least `gap` apart, within [low, high] if there is room.
+
+    Of two that want the same place, the first is put higher.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], -i))
     places = [min(max(wanted[i], low), high) for i in order]
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + gap)
@@ -148,7 +151,7 @@ def merge_buckets(buckets: Sequence[tuple[int, int, int]], most: int) -> list[tu
     first, last = middles[0][0], middles[-1][0]
     # Because a bin narrower than the buckets themselves (1/64 of an octave) would come out empty.
     width = max(math.log(2) / 16, (last - first) / most)
-    start = math.floor(first / width) * width
+    start = first - width / 2 if last - first < width else math.floor(first / width) * width
     counts = [0] * (int((last - start) / width) + 1)
     for at, count in middles:
         counts[min(len(counts) - 1, int((at - start) / width))] += count

@@ -1,13 +1,13 @@
 """Every number of a report as tables: what a chart shows, for those who cannot see it or want to know exactly."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 from analytics_sdk.query.results import ExecutionRow
 from analytics_sdk.query.window import to_ns
-from analytics_sdk.reporting.findings import name_error
-from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.reporting.findings import name_error, rank_failing
+from analytics_sdk.reporting.report_data import ReportData, StepLine
 from analytics_sdk.reporting.scales import merge_buckets
 from analytics_sdk.reporting.usage import find_peaks
 from analytics_sdk.reporting.words import NOTHING, Words, is_known, make_inert
@@ -129,7 +129,15 @@ def _errors(data: ReportData, words: Words) -> Table:
     )
 
 
-def _steps(data: ReportData, words: Words) -> Table:
+def _slow_steps(data: ReportData, words: Words) -> Table:
+    return _steps(data, words, data.numbers.steps)
+
+
+def _failing_steps(data: ReportData, words: Words) -> Table:
+    return _steps(data, words, rank_failing(data.numbers.steps))
+
+
+def _steps(data: ReportData, words: Words, steps: Sequence[StepLine]) -> Table:
     several = len({step.workflow_id for step in data.numbers.steps}) > 1
     return _table(
         ("workflow- " if several else "") + "node- action- n success_rate failed recovered p50 p95 p99",
@@ -146,7 +154,7 @@ def _steps(data: ReportData, words: Words) -> Table:
                 _number(words.seconds(step.p95_duration), step.p95_duration),
                 _number(words.seconds(step.p99_duration), step.p99_duration),
             ]
-            for step in data.numbers.steps
+            for step in steps
         ),
     )
 
@@ -224,8 +232,8 @@ _TABLES: dict[str, Callable[[ReportData, Words], Table]] = {
     "duration": _duration,
     "distribution": _distribution,
     "errors": _errors,
-    "slow_steps": _steps,
-    "failing_steps": _steps,
+    "slow_steps": _slow_steps,
+    "failing_steps": _failing_steps,
     "recoveries": _recoveries,
     "gantt": _gantt,
     "resources": _resources,

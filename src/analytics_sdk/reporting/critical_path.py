@@ -1,0 +1,43 @@
+"""Which steps of one execution to show, and which of them decided how long it took. Pure."""
+
+from collections.abc import Sequence
+
+from analytics_sdk.query.results import StepRow, Timeline
+
+MOST_ROWS = 32
+
+
+def choose_steps(timeline: Timeline) -> list[StepRow]:
+    """The steps to show, in their order: all, or the longest and every one that did not succeed at once."""
+    steps = sorted(timeline.steps, key=lambda step: (step.started_at_ns, step.step_no))
+    if len(steps) <= MOST_ROWS:
+        return steps
+    ranked = sorted(steps, key=lambda step: (step.status == "success", -(step.duration_ns or 0), step.step_no))
+    kept = {id(step) for step in ranked[:MOST_ROWS]}
+    return [step for step in steps if id(step) in kept]
+
+
+def find_critical(steps: Sequence[StepRow]) -> set[int]:
+    """The step numbers that decided how long it took: from the end backwards, always the step that ended last before
+    the one after it began; and so within each of these.
+
+    Steps are all of one execution. Those that still run are not asked.
+    """
+    children: dict[int | None, list[StepRow]] = {}
+    known = {step.step_no for step in steps}
+    for step in steps:
+        if step.ended_at_ns is not None:
+            parent = step.parent_step_no if step.parent_step_no in known else None
+            children.setdefault(parent, []).append(step)
+    critical: set[int] = set()
+    asked: list[int | None] = [None]
+    while asked:
+        left = sorted(children.pop(asked.pop(), ()), key=lambda step: (step.ended_at_ns or 0, step.step_no))
+        border_ns: int | None = None
+        while left:
+            step = left.pop()
+            if border_ns is None or (step.ended_at_ns or 0) <= border_ns:
+                critical.add(step.step_no)
+                asked.append(step.step_no)
+                border_ns = step.started_at_ns
+    return critical
