@@ -440,3 +440,19 @@ def test_a_memory_engine_that_threads_do_not_share_is_refused() -> None:
     sink.write(Batch(JOURNAL, 0, 10, new_steps=[step(1)]))
     sink.close()
     shared.dispose()
+
+
+def test_judging_a_journal_does_not_walk_all_its_rows(tmp_path: Path) -> None:
+    """SQLite finds what still runs by the index of what runs."""
+    from sqlalchemy import select
+
+    from analytics_sdk.sinks.keeping import _still_running
+
+    sink = SqlSink(f"sqlite:///{tmp_path / 'x.db'}")
+    sink.open()
+    question = select(sink.tables.steps.c.node_id).where(_still_running(sink.tables.steps, 1))
+    text = str(question.compile(sink.engine, compile_kwargs={"literal_binds": True}))
+    with sink.engine.connect() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+    sink.close()
+    assert "steps_running" in plan

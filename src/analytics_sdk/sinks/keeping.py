@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from analytics_sdk.events import STATUSES
@@ -91,17 +91,22 @@ def judge(connection: Connection, tables: Tables, source: int, word: str) -> Non
     cells: Cells = {}
     executions, steps = tables.executions, tables.steps
     running = select(executions.c.seq, executions.c.execution_id, executions.c.workflow_id, executions.c.started_at_ns)
-    judged = connection.execute(running.where(executions.c.source == source, is_running(executions))).all()
+    judged = connection.execute(running.where(_still_running(executions, source))).all()
     for execution in judged:
         cell_of(cells, execution.workflow_id, WHOLE, execution.started_at_ns).add_end(verdict, None, first_pass=False)
     open_steps = select(steps.c.workflow_id, steps.c.node_id, steps.c.started_at_ns)
-    for step in connection.execute(open_steps.where(steps.c.source == source, is_running(steps))):
+    for step in connection.execute(open_steps.where(_still_running(steps, source))):
         cell_of(cells, step.workflow_id, step.node_id, step.started_at_ns).add_end(verdict, None, first_pass=False)
     for table in (executions, steps):
-        connection.execute(update(table).where(table.c.source == source, is_running(table)).values(status=word))
+        connection.execute(update(table).where(_still_running(table, source)).values(status=word))
     if judged:
         _count_steps(connection, tables, source, {row.execution_id: row.seq for row in judged})
     add_cells(connection, tables, source, cells)
+
+
+def _still_running(table: Table, source: int) -> ColumnElement[bool]:
+    """The rows of a source that run. A range of one source, because for an equality SQLite would walk all its rows."""
+    return and_(table.c.source.between(source, source), is_running(table))
 
 
 def _count_steps(connection: Connection, tables: Tables, source: int, judged: Mapping[str, int]) -> None:
