@@ -127,3 +127,9 @@ def test_a_password_in_what_a_driver_says_is_hidden() -> None:
     said = str(sink_error(OSError("cannot use dsn user:s3sam@host\nDETAIL: s3sam"), "db", password="s3sam"))
     assert "s3sam" not in said
     assert "user:***@host" in said
+
+
+def test_tables_that_are_not_there_are_an_error_that_names_the_command() -> None:
+    """What to do, and not only what is missing."""
+    problem = sink_error(sqlite3.OperationalError("no such table: steps"), "sqlite:///x.db")
+    assert "analytics-sdk db upgrade" in str(problem)

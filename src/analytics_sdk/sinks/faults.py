@@ -33,6 +33,7 @@ _REFUSALS = (
 )
 """Words of a refused connection, because libpq reports no SQLSTATE before there is a connection."""
 
+_NO_TABLE = "42P01"
 _OF_VALUES = (OverflowError, UnicodeError, TypeError, ValueError)
 
 
@@ -55,6 +56,8 @@ def sink_error(problem: Exception, shown: str, password: str | None = None) -> S
         SinkMisconfigured: "somebody must put this right",
         RejectedRecord: "this value cannot be kept",
     }[kind]
+    if getattr(cause, "sqlstate", None) == _NO_TABLE or "no such table" in said:
+        advice = "its tables are not there: run `analytics-sdk db upgrade --db URL`"
     return kind(f"{shown}: {said} ({type(cause).__name__}); {advice}")
 
 
