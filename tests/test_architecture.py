@@ -42,8 +42,10 @@ PUBLIC = (
     "analytics_sdk.reporting.report_generator",
 )
 IMPORT_LIMIT_MS = 60
-BARE_MS = 55
-"""What bare Python and wrapt take on a quiet machine; where they take longer, we are allowed as much longer."""
+BARE = "import wrapt, asyncio"
+"""What we are compared with. Newer versions of wrapt bring asyncio, older ones would let it look like our own cost."""
+BARE_MS = 45
+"""What that takes on a quiet machine; where it takes longer, we are allowed as much longer."""
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 60
 LONG_FILES: dict[str, str] = {}
@@ -128,7 +130,7 @@ def test_importing_a_public_module_loads_nothing_heavy(module: str) -> None:
 
 def test_importing_the_public_modules_is_cheap() -> None:
     """All four together, in CPU time beyond bare Python and wrapt; taken in turns, because the machine may be busy."""
-    pairs = [(run_fresh("import wrapt")[1], run_fresh(f"import wrapt, {', '.join(PUBLIC)}")[1]) for _ in range(7)]
+    pairs = [(run_fresh(BARE)[1], run_fresh(f"{BARE}, {', '.join(PUBLIC)}")[1]) for _ in range(7)]
     bare_ms = statistics.median(bare_ms for bare_ms, _ in pairs)
     ours_ms = statistics.median(all_ms - bare_ms for bare_ms, all_ms in pairs)
     assert ours_ms < IMPORT_LIMIT_MS * max(1, bare_ms / BARE_MS)
