@@ -107,7 +107,7 @@ def _more(n: int, words: Words) -> str:
 
 
 def _caption_slow_steps(data: ReportData, words: Words) -> Caption:
-    about = words("chart.slow_steps.about", log="")
+    about = words("chart.slow_steps.about")
     return Caption(words("chart.slow_steps"), about + _more(len(data.numbers.steps), words))
 
 
@@ -145,6 +145,8 @@ def _caption_gantt(data: ReportData, words: Words) -> Caption:
     about = words("chart.gantt.about", id=shorten(execution.execution_id, 16), moment=moment)
     if len(find_critical(timeline.steps)) < len(timeline.steps):
         about += f"; {words('chart.gantt.critical')}"
+    if timeline.recoveries:
+        about += f"; {words('chart.gantt.recoveries')}"
     if len(timeline.steps) > MOST_ROWS:
         n = words.count(len(timeline.steps))
         about += f"; {words('chart.gantt.cut', shown=words.count(MOST_ROWS), n=n)}"

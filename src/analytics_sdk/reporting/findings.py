@@ -162,15 +162,15 @@ def _say_breaks(data: ReportData, words: Words) -> str:
         return words(
             "breaks.step",
             node=shorten(name(worst), 60),
-            failed=words.count(worst.failed),
+            failed=words.times(worst.failed),
             n=words.count(worst.n),
         )
     if not numbers.success_rate.failed and ranked:
         most = max(ranked, key=lambda step: (step.recovered, step.node_id))
-        return words("breaks.healed", step=shorten(name(most), 60), recovered=words.count(most.recovered))
+        return words("breaks.healed", step=shorten(name(most), 60), recovered=words.times(most.recovered))
     if not numbers.success_rate.failed:
         return words("breaks.none")
     if numbers.errors:
         error = numbers.errors[0]
-        return words("breaks.error", error=shorten(name_error(error, words), 90), n=words.count(error.n))
+        return words("breaks.error", error=shorten(name_error(error, words), 90), n=words.times(error.n))
     return words("breaks.some", failed=words.count(numbers.success_rate.failed))

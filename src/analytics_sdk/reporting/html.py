@@ -6,7 +6,6 @@ in would be used. Loads jinja2 and matplotlib.
 
 import base64
 import hashlib
-import re
 from functools import cache
 from importlib.resources import files
 from math import isfinite
@@ -22,9 +21,7 @@ from analytics_sdk.reporting.page import Section, words_of, write_page
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.tables import Table, make_table
 from analytics_sdk.reporting.theme import DARK, LIGHT, Theme, colour_names, colour_of
-from analytics_sdk.reporting.words import Words
-
-_BREAKABLE = re.compile(r"(?<=\d) (?=(?:%|[KMGTP]?i?[Bo]|[nµm]?s|min|h|d|j)(?!\w))|(?<=[<>]) (?=\d)| (?=[;:!?])")
+from analytics_sdk.reporting.words import Words, keep_units
 
 
 class _Figure(NamedTuple):
@@ -42,11 +39,6 @@ class _Drawn(NamedTuple):
     figures: list[_Figure]
     nothing: list[str]
     table: Table | None
-
-
-def keep_units(text: str) -> str:
-    """Text in which a number and its unit stay on one line."""
-    return _BREAKABLE.sub("\u00a0", text)
 
 
 def _sortable(value: float | str) -> str:

@@ -142,7 +142,7 @@ def draw_success(paper: Paper, data: ReportData, words: Words, theme: Theme) -> 
     ink_line(rates, xs, success, theme.success, dots=few)
     lowest = min((low for rate in (success, first) for low in rate if isfinite(low)), default=0.0)
     if few:
-        lowest = min((low for low, _ in intervals if isfinite(low)), default=lowest)
+        lowest = min([lowest, *(low for low, _ in intervals if isfinite(low))])
     floor = min(90.0, lowest // 10 * 10)
     rates.set_ylim(floor - (100 - floor) * 0.02, 100 + (100 - floor) * 0.05)
     step = 5 if floor >= 80 else 10 if floor >= 60 else 25 if floor >= 0 and floor % 25 == 0 else 20

@@ -2,15 +2,15 @@
 
 PHRASES: dict[str, tuple[str, str]] = {
     # key: (English, French)
-    "report.default_title": ("Workflow report", "Rapport des workflows"),
     "period": ("{start} to {end}", "du {start} au {end}"),
     "zone": ("times in {zone}", "heures : {zone}"),
-    "widened": ("widened to whole hours", "élargie à des heures entières"),
     "all_workflows": ("all workflows", "tous les workflows"),
     "n_workflows": ("{n} workflows", "{n} workflows"),
     "made": ("Made on {moment} by Analytics SDK", "Établi le {moment} par Analytics SDK"),
     "n_executions": ("{n} executions", "{n} exécutions"),
     "n_execution": ("1 execution", "1 exécution"),
+    "once": ("once", "1 fois"),
+    "times": ("{n} times", "{n} fois"),
     "of": ("{part} of {whole}", "{part} sur {whole}"),
     "interval.full": ("95 % interval: {low} - {high} %", "intervalle à 95 % : {low} - {high} %"),
     "interval": ("{low} - {high} %", "{low} - {high} %"),
@@ -81,22 +81,21 @@ PHRASES: dict[str, tuple[str, str]] = {
     ),
     "breaks.none": ("Nothing broke.", "Rien n'a échoué."),
     "breaks.step": (
-        "The step {node} breaks most: it failed {failed} times in {n}.",
-        "L'étape {node} échoue le plus : {failed} fois sur {n}.",
+        "The step {node} breaks most: it failed {failed} in {n}.",
+        "L'étape {node} échoue le plus : {failed} sur {n}.",
     ),
     "breaks.error": (
-        "The most frequent error is {error}, seen {n} times.",
-        "L'erreur la plus fréquente est {error}, vue {n} fois.",
+        "The most frequent error is {error}, seen {n}.",
+        "L'erreur la plus fréquente est {error}, vue {n}.",
     ),
     "breaks.healed": (
-        "No execution failed for good; {step} needed a recovery most often ({recovered} times).",
-        "Aucune exécution n'a échoué ; {step} a eu le plus besoin de reprises ({recovered} fois).",
+        "No execution failed for good; {step} needed a recovery most often ({recovered}).",
+        "Aucune exécution n'a échoué ; {step} a eu le plus besoin de reprises ({recovered}).",
     ),
     "breaks.some": (
         "{failed} failed, with no step or error recorded for it.",
         "{failed} en échec, sans étape ni erreur enregistrée.",
     ),
-    "more": ("{text} {more}", "{text} {more}"),
     # headline cards
     "card.success": ("Success rate", "Taux de succès"),
     "card.first_pass": ("{rate} without recovery", "{rate} sans reprise"),
@@ -118,7 +117,6 @@ PHRASES: dict[str, tuple[str, str]] = {
     "section.running": ("Still running", "Encore en cours"),
     "section.latest": ("Latest executions", "Dernières exécutions"),
     "show_table": ("Show the numbers", "Voir les nombres"),
-    "sort_by": ("sort by {column}", "trier par {column}"),
     # charts
     "chart.success": ("Success rate", "Taux de succès"),
     "chart.success.about": (
@@ -144,10 +142,9 @@ PHRASES: dict[str, tuple[str, str]] = {
     "chart.distribution.about": ("Executions by duration, log scale; {n}", "Exécutions par durée, échelle log ; {n}"),
     "chart.slow_steps": ("Slowest steps", "Étapes les plus lentes"),
     "chart.slow_steps.about": (
-        "Median to 95th percentile of each step's duration{log}",
-        "De la médiane au 95e percentile de la durée de chaque étape{log}",
+        "Median to 95th percentile of each step's duration",
+        "De la médiane au 95e percentile de la durée de chaque étape",
     ),
-    "log_scale": (", log scale", ", échelle log"),
     "chart.failing_steps": ("Steps that fail", "Étapes en échec"),
     "chart.failing_steps.about": (
         "Steps that failed for good or were saved by a recovery, of those that ended",
@@ -170,7 +167,6 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Attempts that worked and that did not; {time} spent on recovery in all",
         "Tentatives réussies et échouées ; {time} passées en reprises au total",
     ),
-    "chart.recoveries.best": ("{name} works best: {part}", "{name} marche le mieux : {part}"),
     "chart.gantt": ("{workflow}: {duration}", "{workflow} : {duration}"),
     "chart.gantt.healing": (
         "{workflow}: {duration}, of which {healing} recovering",
@@ -179,6 +175,10 @@ PHRASES: dict[str, tuple[str, str]] = {
     "chart.gantt.about": (
         "Steps of execution {id}, started {moment}",
         "Étapes de l'exécution {id}, débutée le {moment}",
+    ),
+    "chart.gantt.recoveries": (
+        "recoveries are framed, and empty where they did not work",
+        "les reprises sont encadrées, et vides quand elles ont échoué",
     ),
     "chart.gantt.critical": (
         "those that decided its duration are solid, the others pale",

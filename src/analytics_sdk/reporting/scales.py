@@ -46,7 +46,7 @@ def place_log_ticks(low_ns: float, high_ns: float, most: int, words: Words) -> l
         # Because 1 s, 1 min, 1 h and the powers of ten are landmarks: they are set first, the rest where there is room.
         ranked = sorted(inside, key=lambda value: (not _is_landmark(value), value))
         for value in ranked:
-            if all(abs(math.log(value / other)) >= gap * 0.85 for other in kept):
+            if all(abs(math.log(value / other)) >= gap * 0.8 for other in kept):
                 kept.append(value)
         inside = sorted(kept)
     return [Tick(value, words.duration(value, terse=True)) for value in inside]

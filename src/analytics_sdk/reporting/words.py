@@ -27,6 +27,9 @@ _HIDDEN = re.compile(
 )
 
 
+_BREAKABLE = re.compile(r"(?<=\d) (?=(?:%|[KMGTP]?i?[Bo]|[nµm]?s|min|h|d|j)(?!\w))|(?<=[<>]) (?=\d)| (?=[;:!?])")
+
+
 def make_inert(text: str) -> str:
     """Stored text as one line that shows what it is: control and direction characters become a visible mark."""
     return _HIDDEN.sub("\u00b7", text)
@@ -39,6 +42,11 @@ def shorten(text: str, limit: int) -> str:
         return text
     tail = (limit - 1) // 3
     return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def keep_units(text: str) -> str:
+    """Text in which a number and its unit stay on one line."""
+    return _BREAKABLE.sub("\u00a0", text)
 
 
 def is_known(value: float | None) -> bool:
@@ -105,6 +113,10 @@ class Words:
     def share(self, part: int, whole: int) -> str:
         """`15 of 16`."""
         return self("of", part=self.count(part), whole=self.count(whole))
+
+    def times(self, n: int) -> str:
+        """`once`, `12 times`."""
+        return self("once") if n == 1 else self("times", n=self.count(n))
 
     def executions(self, n: int) -> str:
         """`1,204 executions`."""
