@@ -26,6 +26,8 @@ REST_SECONDS = 0.2
 """So long a fork waits at most for the shipper to finish what it is at."""
 
 _system: AnalyticsSystem | None = None
+_earlier: list[AnalyticsSystem] = []
+"""Closed ones in which executions are still open: they end there, at the end of the process at the latest."""
 _rests = False
 _lock = threading.RLock()
 
@@ -83,7 +85,7 @@ def set_enabled(enabled: bool) -> None:
 
 
 def _settled(given: dict[str, Any], *, check: bool = True) -> AnalyticsSystem:
-    global _system
+    global _system, _earlier
     with _lock:
         old = _system if _system is not None and not _system.closed else None
         if old is not None and not any(value is not None for value in given.values()):
@@ -91,8 +93,10 @@ def _settled(given: dict[str, Any], *, check: bool = True) -> AnalyticsSystem:
         settings = resolve(given, keep=None if _system is None else _system.settings)
         if old is not None and settings == old.settings:
             return old
-        new = AnalyticsSystem(settings, check=check)
+        new = AnalyticsSystem(settings, check=check and not disabled_by_environment())
+        _earlier = [one for one in (*_earlier, _system) if one is not None and one.recorder.open_executions]
         _system = new
+        active.bootstrap = _bootstrap
         _rest_at_forks()
         active.enabled = active.enabled and not disabled_by_environment()
         active.recorder = new.recorder if active.enabled else None
@@ -127,14 +131,15 @@ def _bootstrap() -> Recorder | None:
                 active.recorder = system.recorder
             return active.recorder
     except Exception as problem:  # because we are inside the host's loop
-        active.enabled = False
+        active.bootstrap = None  # so that it is tried once, and the user may still configure what can work
         trouble("start", "nothing is recorded: %s", problem, exc=problem)
         return None
 
 
 def _at_exit() -> None:
-    if _system is not None:
-        _system.end_process()
+    for system in (*_earlier, _system):
+        if system is not None:
+            system.end_process()
     if getattr(sys, "last_type", None) is KeyboardInterrupt:
         _interrupt_again()
 

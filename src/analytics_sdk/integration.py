@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from analytics_sdk.analytics_system import AnalyticsSystem, get_analytics_system, set_enabled
-from analytics_sdk.capture.active import active
+from analytics_sdk.capture.active import active, open_execution
 from analytics_sdk.capture.context import Execution, Frame, Step, current, current_execution
 from analytics_sdk.capture.endings import error_type_of, message_of, status_of_verdict, status_of_word
 from analytics_sdk.capture.execution_id import new_execution_id
@@ -77,6 +77,7 @@ class AnalyticsIntegration:
         recorder = active.recorder or active.start()
         if recorder is None:
             return new_execution_id()
+        _leave_ended()
         execution = current_execution()
         if execution is not None and _is_tracked(execution) and execution.workflow_id == name:
             execution.joined += 1
@@ -100,12 +101,10 @@ class AnalyticsIntegration:
     ) -> None:
         """An execution ended. `duration` in seconds; naive datetimes are local time; `status` is a word."""
         recorder = active.recorder or active.start()
-        if recorder is None:
-            return
-        execution = recorder.open_executions.get(execution_id) or _outside(current.get(), execution_id)
+        execution = open_execution(execution_id)
         known = execution is not None
         if execution is None:
-            if execution_id in recorder.ended_executions:
+            if recorder is None or execution_id in recorder.ended_executions:
                 return
             execution = _stranger(recorder, execution_id, workflow_id, duration)
         _take_times(execution, started_at, completed_at, duration)
@@ -136,7 +135,7 @@ class AnalyticsIntegration:
         if isinstance(frame, Step) and not frame.ended and frame.opener is not HOOKS and frame.node_id == name:
             frame.joined += 1
             return
-        execution = recorder.open_executions.get(execution_id) or _outside(frame, execution_id)
+        execution = open_execution(execution_id)
         if execution is None:
             trouble("unknown-execution", "on_step_start: no execution %s runs here", text_of(execution_id, 60))
             return
@@ -157,16 +156,18 @@ class AnalyticsIntegration:
     ) -> None:
         """A step ended: the oldest open one of this execution and node, else one that nobody announced."""
         recorder = active.recorder or active.start()
-        if recorder is None:
-            return
         name = text_of(node_id)
         action = None if action_type is None else text_of(action_type)
-        execution = recorder.open_executions.get(execution_id) or _outside(current.get(), execution_id)
+        execution = open_execution(execution_id)
         if execution is None:
+            if recorder is None:
+                return
             trouble("unknown-execution", "on_step_complete: no execution %s runs here", text_of(execution_id, 60))
             execution = _stranger(recorder, execution_id, workflow_id, None)
         step = next((one for one in execution.open_steps.values() if one.node_id == name), None)
         if step is None:
+            if recorder is None:
+                return
             step = _begin_step(execution, name, action)
         if action is not None:
             step.action_type = action
@@ -196,7 +197,7 @@ class AnalyticsIntegration:
         recorder = active.recorder or active.start()
         if recorder is None:
             return
-        execution = recorder.find(execution_id) or _outside(current.get(), execution_id)
+        execution = recorder.find(execution_id) or open_execution(execution_id)
         if execution is None:
             trouble("unknown-execution", "on_recovery_attempt: no execution %s runs here", text_of(execution_id, 60))
             execution = _stranger(recorder, execution_id, workflow_id, None)
@@ -278,6 +279,14 @@ def _begin_step(execution: Execution, node_id: str, action_type: str | None) -> 
     return execution.recorder.begin_step(node_id, action_type, opener=HOOKS, within=execution)
 
 
+def _leave_ended() -> None:
+    """Leave what another task or thread has said to be complete: it is around nothing that begins now."""
+    frame = current.get()
+    while frame is not None and frame.ended and frame.opener is HOOKS:
+        frame = frame.parent
+    current.set(frame)
+
+
 def _is_tracked(execution: Execution) -> bool:
     """Whether an open execution of this process is somebody else's than the hooks'."""
     return not execution.ended and not execution.inherited and execution.opener is not HOOKS
@@ -290,15 +299,6 @@ def _leave_through(execution: Execution) -> None:
         frame = frame.parent
     if frame is execution:
         current.set(execution.parent)
-
-
-def _outside(frame: Frame | None, execution_id: str) -> Execution | None:
-    """The execution of that id which this task is inside, when it began in another system."""
-    while frame is not None:
-        if isinstance(frame, Execution) and frame.execution_id == execution_id and not frame.ended:
-            return frame if frame.recorder is not None else None
-        frame = frame.parent
-    return None
 
 
 def _stranger(recorder: Recorder, execution_id: object, workflow_id: object, duration: object) -> Execution:

@@ -17,6 +17,7 @@ from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.tracking import disabled_by_environment
 from analytics_sdk.config import Settings, with_folder
 from analytics_sdk.errors import AnalyticsError, SettingError
+from analytics_sdk.events import NO_START
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import private_folder
 from analytics_sdk.journal.writer import JournalWriter
@@ -184,8 +185,13 @@ class AnalyticsSystem:
         interval = self.settings.resource_interval_seconds if interval_seconds is None else float(interval_seconds)
         if not interval > 0:
             raise SettingError(f"interval_seconds must be above 0, not {interval_seconds!r}")
-        self._monitor = ResourceMonitor(self.writer.append, interval, clock=self.settings.clock)
+        if disabled_by_environment():
+            return
+        self._monitor = ResourceMonitor(self._append_sample, interval, clock=self.settings.clock)
         self._monitor.start()
+
+    def _append_sample(self, kind: int, fields: tuple[Any, ...]) -> int:
+        return self.writer.append(kind, fields) if active.enabled else NO_START
 
     def stop_resource_monitoring(self) -> None:
         """Stop looking. Nothing happens where it was not started."""
@@ -273,9 +279,11 @@ class AnalyticsSystem:
         journal stays usable, because other exit handlers, daemon threads and finalizers may still record."""
         try:
             self.stop_resource_monitoring()
+            delivered = self.closed and not self.recorder.open_executions
+            self.recorder.on_end = None
             self.recorder.close_open("the process ended while it was open")
             self.writer.say_clean()
-            if not self.closed:
+            if not delivered:
                 self.shipper.close(self.settings.exit_timeout_seconds)
                 self._close_readers()
                 self._remove_temporary_folder()

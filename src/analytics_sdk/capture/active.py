@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable
 
-from analytics_sdk.capture.recorder import Recorder
+from analytics_sdk.capture.context import Execution, current
+from analytics_sdk.capture.recorder import Recorder, recorders
 
 
 class Active:
@@ -25,9 +26,27 @@ class Active:
 active = Active()
 
 
+def open_execution(execution_id: object) -> Execution | None:
+    """The open execution of that id: of any system of this process, or around this task since before the fork. Also
+    while capture is off, because what began ends."""
+    if not isinstance(execution_id, str):
+        return None
+    known = active.recorder
+    for recorder in [known] if known is not None and execution_id in known.open_executions else list(recorders):
+        execution = recorder.open_executions.get(execution_id)
+        if execution is not None:
+            return execution
+    frame = current.get()
+    while frame is not None:
+        if isinstance(frame, Execution) and frame.execution_id == execution_id and not frame.ended:
+            return frame if frame.recorder is not None else None
+        frame = frame.parent
+    return None
+
+
 def _after_fork_in_child() -> None:
-    if active.recorder is not None:
-        active.recorder.disown_open()
+    for recorder in list(recorders):  # because capture may be off just now, and what a replaced one holds is open too
+        recorder.disown_open()
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,11 +9,22 @@ from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
 from analytics_sdk.events import CANCELLED, FAILED, NO_START, RUNNING, SKIPPED
+from analytics_sdk.guard import MESSAGE_LIMIT, text_of
 
 if TYPE_CHECKING:
     from analytics_sdk.capture.recorder import Recorder
 
-__all__ = ["Execution", "Frame", "Step", "copy_context", "current", "current_execution", "latest_failed"]
+__all__ = [
+    "Execution",
+    "Frame",
+    "Step",
+    "copy_context",
+    "current",
+    "current_execution",
+    "forget_ended",
+    "latest_failed",
+    "step_out",
+]
 
 
 class Frame:
@@ -32,7 +43,7 @@ class Frame:
     opener: object = None
     """What opened it: a wrapper, an inline tracker, the hooks."""
     subject: object = None
-    """The first argument of the call: `self`, of a method."""
+    """The first argument of the call, `self` of a method, while it runs."""
     joined = 0
     """Beginnings of the same call that were seen another way, and wait for their ending."""
     said_status: int | None = None
@@ -44,17 +55,17 @@ class Frame:
     def fail(self, message: object = None) -> None:
         """Say that this failed, and why. Whatever is returned afterwards, it is recorded as failed."""
         self.said_status = FAILED
-        self.said_message = None if message is None else str(message)
+        self.said_message = None if message is None else text_of(message, MESSAGE_LIMIT)
 
     def skip(self, message: object = None) -> None:
         """Say that there was nothing to do: recorded as skipped, and counted in no rate."""
         self.said_status = SKIPPED
-        self.said_message = None if message is None else str(message)
+        self.said_message = None if message is None else text_of(message, MESSAGE_LIMIT)
 
     def cancel(self, message: object = None) -> None:
         """Say that this was called off: recorded as cancelled, and counted in no rate."""
         self.said_status = CANCELLED
-        self.said_message = None if message is None else str(message)
+        self.said_message = None if message is None else text_of(message, MESSAGE_LIMIT)
 
 
 class Execution(Frame):
@@ -126,3 +137,22 @@ def current_execution() -> Execution | None:
     if isinstance(frame, Step):
         return frame.execution
     return frame if isinstance(frame, Execution) else None
+
+
+def step_out(frame: Frame, outside: Frame | None) -> None:
+    """Make `outside` current, where this task is inside the frame: a coroutine may be closed from any other context."""
+    inner = current.get()
+    while inner is not None and inner is not frame:
+        inner = inner.parent
+    if inner is frame:
+        current.set(outside)
+
+
+def forget_ended(frame: Frame | None) -> None:
+    """Let go of what an ended frame was inside of, as far as that has ended too: a program that starts each execution
+    from the one before would keep all of them."""
+    while frame is not None:
+        if frame.ended:
+            while frame.parent is not None and frame.parent.ended:
+                frame.parent = frame.parent.parent
+        frame = frame.parent

@@ -104,6 +104,7 @@ class Instrumentation:
         self._patches: list[_Patch] = []
         self._undo_threads: Callable[[], None] | None = None
         self._undone = False
+        self._found = 0
 
     def __enter__(self) -> "Instrumentation":
         return self
@@ -144,11 +145,14 @@ class Instrumentation:
         if tracker_of(func) is not None:
             request.tracker(func)  # raises where the selectors are wrong, also when there is nothing left to do
             return
+        if isinstance(owner, type) and not hasattr(type(static), "__get__"):
+            static = staticmethod(static)  # because what binds no instance must not begin to
         wrapper = decorate(static, request.tracker)
-        if wrapper is static:
-            return
         original = vars(owner).get(name, _ABSENT)
-        setattr(owner, name, wrapper)
+        try:
+            setattr(owner, name, wrapper)
+        except (TypeError, AttributeError) as problem:  # because built-in types and some metaclasses allow nobody
+            raise TargetError(f"{place} cannot be replaced: {problem}") from None
         self._patches.append(_Patch(owner, name, original, vars(owner)[name]))
 
 
@@ -193,10 +197,9 @@ def auto_instrument(
         logger.debug("off: ANALYTICS_SDK_DISABLED is true; nothing was patched")
         return instrumentation
     try:
-        found = 0
         for request in requests:
-            found += _patch_or_wait(instrumentation, target, request)
-        if not found:
+            instrumentation._found += _patch_or_wait(instrumentation, target, request)
+        if not instrumentation._found and not instrumentation.pending and not instrumentation.failed:
             raise TargetError(
                 f"nothing to track on {_shown(target)}: it has neither {DEFAULT_WORKFLOW} nor {DEFAULT_STEP}; "
                 "name its methods with workflow= and step="
@@ -237,7 +240,7 @@ def _requests(role: str, given: object, default: str | None, **options: Any) -> 
 
 
 def _patch_or_wait(instrumentation: Instrumentation, target: object, request: _Request) -> int:
-    """Patch a place now, or when its module is imported; how many places that makes."""
+    """Patch a place now, or when its module is imported; how many places that makes now."""
     place = request.target.place
     if ":" in place:
         module_name, _, path = place.partition(":")
@@ -257,7 +260,7 @@ def _patch_or_wait(instrumentation: Instrumentation, target: object, request: _R
     if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
         return _patch_path(instrumentation, module, path, request)
     _patch_on_import(instrumentation, module_name, path, request)
-    return 1
+    return 0
 
 
 def _patch_path(instrumentation: Instrumentation, owner: Any, path: str, request: _Request) -> int:
@@ -285,7 +288,9 @@ def _patch_on_import(instrumentation: Instrumentation, module_name: str, path: s
         if place in instrumentation.pending:
             instrumentation.pending.remove(place)
         try:
-            _patch_path(instrumentation, module, path, request)
+            instrumentation._found += _patch_path(instrumentation, module, path, request)
+            if not instrumentation.pending and not instrumentation._found and not instrumentation.failed:
+                raise TargetError(f"nothing to track: neither {DEFAULT_WORKFLOW} nor {DEFAULT_STEP} is there")
         except AnalyticsError as problem:
             instrumentation.failed[place] = str(problem)
             trouble(f"target:{place}", "cannot track %s: %s", place, problem)

@@ -7,8 +7,9 @@ attributes, because under the GIL a read-add-store without a call between cannot
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Protocol
+from weakref import WeakSet
 
-from analytics_sdk.capture.context import Execution, Frame, Step, current, latest_failed
+from analytics_sdk.capture.context import Execution, Frame, Step, current, forget_ended, latest_failed
 from analytics_sdk.capture.execution_id import new_execution_id
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.events import CANCELLED, FAILED, NO_START, RECOVERED, STATUSES, SUCCESS, TIMEOUT, Kind
@@ -49,6 +50,7 @@ class Recorder:
         self.next_orphan_no = count(1).__next__
         self.on_end: Callable[[], None] | None = None
         """Called when an execution has ended, in the host's thread."""
+        recorders.add(self)
 
     # ---------------------------------------------------------------- executions
 
@@ -70,6 +72,7 @@ class Recorder:
         parent = current.get()
         if parent is not None:
             execution.parent = parent
+            forget_ended(parent)
             self._note_parent(execution, parent)
         execution.started_at_ns = at_ns = self.time_ns()
         execution.start = self.append(
@@ -106,6 +109,7 @@ class Recorder:
         if execution.ended or execution.inherited:
             return
         execution.ended = True
+        execution.subject = None
         execution.status = status
         if execution.open_steps:
             left_as = FAILED if status in (FAILED, TIMEOUT) else CANCELLED
@@ -208,6 +212,7 @@ class Recorder:
         if step.ended or step.inherited:
             return
         step.ended = True
+        step.subject = None
         if step.said_duration_ns is not None:
             duration_ns = step.said_duration_ns
         if duration_ns < 0:
@@ -316,6 +321,10 @@ class Recorder:
     def live(self) -> Iterator[Execution]:
         """The executions that run now."""
         return iter(list(self.open_executions.values()))
+
+
+recorders: WeakSet[Recorder] = WeakSet()
+"""All of this process: one that another replaced still has what began in it."""
 
 
 def leave(frame: Frame) -> None:

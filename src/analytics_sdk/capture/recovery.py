@@ -1,6 +1,7 @@
 """`recovery_attempt()`: one try at healing something that failed, as `with`, `async with` or a decorator."""
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from analytics_sdk.capture.active import active
@@ -26,6 +27,7 @@ class Attempt:
         self.strategy = strategy
         self.node_id = node_id
         self.tags = tags
+        self.outer: Attempt | None = None
         self.failed = False
         self.message: str | None = None
         self.parent: Frame | None = current.get()
@@ -178,3 +180,30 @@ def open_attempt(strategy: object, node_id: object, tags: Mapping[str, object] |
         None if node_id is None else text_of(node_id),
         {text_of(key): text_of(value) for key, value in tags.items()} if tags else None,
     )
+
+
+_innermost: ContextVar[Attempt | None] = ContextVar("analytics_sdk_attempt", default=None)
+
+
+def enter_attempt(attempt: Attempt, opened: list[Attempt]) -> None:
+    """Note an attempt of a `with` block; `opened` are those of the same block that are open, in any task or thread."""
+    attempt.outer = _innermost.get()
+    opened.append(attempt)
+    _innermost.set(attempt)
+
+
+def leave_attempt(opened: list[Attempt]) -> Attempt | None:
+    """The attempt that this task or thread leaves: its innermost of those; else the latest, because a generator may
+    leave its block in another context than it entered it."""
+    attempt = _innermost.get()
+    while attempt is not None and attempt not in opened:
+        attempt = attempt.outer
+    try:
+        if attempt is None:
+            return opened.pop()
+        opened.remove(attempt)
+    except (IndexError, ValueError):  # because another thread was faster
+        return None
+    _innermost.set(attempt.outer)
+    attempt.outer = None
+    return attempt

@@ -8,7 +8,14 @@ from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Execution, Frame, Step, current
 from analytics_sdk.capture.endings import error_type_of, message_of, status_of_exception
 from analytics_sdk.capture.execution_id import new_execution_id
-from analytics_sdk.capture.recovery import NO_STRATEGY, Attempt, RecoveryTracker, open_attempt
+from analytics_sdk.capture.recovery import (
+    NO_STRATEGY,
+    Attempt,
+    RecoveryTracker,
+    enter_attempt,
+    leave_attempt,
+    open_attempt,
+)
 from analytics_sdk.capture.trackers import FrameTracker, StepTracker, WorkflowTracker, total_of
 from analytics_sdk.capture.wrapping import CallTracker, tracker_of, wrap
 from analytics_sdk.errors import SelectorError
@@ -55,6 +62,7 @@ class _InlineFrame(Generic[FrameT]):
 
     def __init__(self, **options: Any) -> None:
         self._options = options
+        self._opened: list[Frame] = []
 
     def __call__(self, func: F) -> F:
         decorated: F = decorate(func, lambda inner: self._tracker_type(inner, **self._options))
@@ -71,14 +79,19 @@ class _InlineFrame(Generic[FrameT]):
             trouble("begin", "recording the start of a block failed: %s", error_type_of(problem), exc=problem)
             opened = self._blank()
         opened.opener = self
+        self._opened.append(opened)
         return opened
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         frame = self._entered()
-        if frame is None:
+        if frame is not None:
+            current.set(frame.parent)
+        elif self._opened:
+            frame = self._opened[-1]  # because a generator may leave its block in another context than it entered it
+        else:
             return
-        current.set(frame.parent)
         try:
+            self._opened.remove(frame)
             self._end(frame, error)
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("end", "recording the end of a block failed: %s", error_type_of(problem), exc=problem)
@@ -95,7 +108,7 @@ class _InlineFrame(Generic[FrameT]):
     def _entered(self) -> Frame | None:
         """The innermost frame of this task that this object opened."""
         frame = current.get()
-        while frame is not None and (frame.opener is not self or frame.ended):
+        while frame is not None and frame.opener is not self:
             frame = frame.parent
         return frame
 
@@ -201,11 +214,13 @@ class RecoveryBlock:
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("begin", "recording the start of a recovery failed: %s", error_type_of(problem), exc=problem)
             attempt = Attempt(None, NO_STRATEGY, None, None)
-        self._open.append(attempt)
+        enter_attempt(attempt, self._open)
         return attempt
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        attempt = self._innermost()
+        attempt = leave_attempt(self._open)
+        if attempt is None:
+            return
         if error is not None:
             attempt.end(False, message_of(error) or error_type_of(error))
         elif attempt.failed or self._options["success"] is False:
@@ -218,14 +233,6 @@ class RecoveryBlock:
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.__exit__(kind, error, traceback)
-
-    def _innermost(self) -> Attempt:
-        """The latest attempt of this object that was entered at the place where this task is now."""
-        here = current.get()
-        for i in range(len(self._open) - 1, -1, -1):
-            if self._open[i].parent is here:
-                return self._open.pop(i)
-        return self._open.pop()
 
 
 @overload

@@ -6,10 +6,11 @@ callable that it wraps. Each kind restores the current frame by value, because a
 
 import functools
 import inspect
+import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-from analytics_sdk.capture.context import current
+from analytics_sdk.capture.context import current, step_out
 from analytics_sdk.errors import SelectorError
 from analytics_sdk.guard import trouble
 
@@ -66,6 +67,8 @@ def wrap(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
         wrapper = _wrap_coroutine(func, tracker)
     elif inspect.isgeneratorfunction(func):
         wrapper = _wrap_generator(func, tracker)
+        if inspect.unwrap(func).__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            wrapper = types.coroutine(wrapper)
     else:
         wrapper = _wrap_function(func, tracker)
     functools.update_wrapper(wrapper, func)
@@ -105,6 +108,10 @@ def _wrap_coroutine(func: Callable[..., Any], tracker: CallTracker) -> Callable[
             return await func(*args, **kwargs)
         try:
             result = await func(*args, **kwargs)
+        except GeneratorExit as closed:
+            step_out(frame, frame.parent)
+            tracker.raised(frame, args, kwargs, closed)
+            raise
         except BaseException as error:
             current.set(frame.parent)
             tracker.raised(frame, args, kwargs, error)
@@ -254,6 +261,10 @@ async def _awaited(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwargs,
     outside = _enter(frame)
     try:
         result = await awaitable
+    except GeneratorExit as closed:
+        step_out(frame, outside)
+        tracker.raised(frame, args, kwargs, closed)
+        raise
     except BaseException as error:
         current.set(outside)
         tracker.raised(frame, args, kwargs, error)
