@@ -8,7 +8,7 @@ import os
 import threading
 import types
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def test_a_block_in_a_generator_may_end_inside_the_consumers_step(journal: Any) 
 def test_a_block_left_in_another_context_ends_there(journal: Any) -> None:
     """A block that a generator entered in one context and leaves in another ends, and moves nobody."""
 
-    def fixture() -> Iterator[int]:
+    def fixture() -> Generator[int, None, None]:
         with track_workflow(workflow_id="w"):
             yield 1
 
@@ -247,3 +247,31 @@ def test_a_reason_may_be_anything(journal: Any) -> None:
         step.fail("y" * 100_000)
     assert journal.steps[0].error_message == "<Broken>"
     assert len(journal.steps[1].error_message) <= 8192
+
+
+def test_a_decorator_that_binds_in_its_own_way_still_gets_its_instance(journal: Any) -> None:
+    """A method under a `wrapt` decorator, and one borrowed from another object, are called as they were before."""
+    import wrapt
+
+    def insert(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        return wrapped(*args, instance.name, **kwargs)
+
+    named: Callable[[Any], Any] = wrapt.decorator(insert)
+
+    class Loop:
+        name = "loop"
+        _execute_node = Doubler().__call__
+
+        @named
+        def execute_workflow(self, workflow: int, name: str) -> Any:
+            return name, workflow
+
+        @named
+        async def run(self, workflow: int, name: str) -> Any:
+            return name, workflow
+
+    with auto_instrument(Loop, workflow=["execute_workflow", "run"]):
+        assert Loop().execute_workflow(1) == ("loop", 1)
+        assert Loop()._execute_node(4) == 8
+        assert asyncio.run(Loop().run(2)) == ("loop", 2)
+    assert len(journal.executions) == 2 and len(journal.steps) == 1

@@ -8,14 +8,15 @@ patched when it is: the import is waited for, never made.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import getattr_static
-from types import ModuleType
+from types import FunctionType, MethodDescriptorType, MethodType, ModuleType, WrapperDescriptorType
 from typing import Any
 
 from analytics_sdk.capture.recovery import RecoveryTracker
 from analytics_sdk.capture.trackers import StepTracker, WorkflowTracker
 from analytics_sdk.capture.tracking import ControlFlow, decorate, disabled_by_environment
-from analytics_sdk.capture.wrapping import CallTracker, tracker_of
+from analytics_sdk.capture.wrapping import CallTracker, tracker_of, wrap
 from analytics_sdk.errors import AnalyticsError, TargetError
 from analytics_sdk.guard import logger, trouble
 
@@ -145,9 +146,13 @@ class Instrumentation:
         if tracker_of(func) is not None:
             request.tracker(func)  # raises where the selectors are wrong, also when there is nothing left to do
             return
-        if isinstance(owner, type) and not hasattr(type(static), "__get__"):
-            static = staticmethod(static)  # because what binds no instance must not begin to
-        wrapper = decorate(static, request.tracker)
+        wrapper: object
+        if isinstance(owner, type) and _binds_itself(static):
+            wrapper = wrap(func, request.tracker(func), _bound_first(func))
+        else:
+            if isinstance(owner, type) and not _binds_instances(static):
+                static = staticmethod(static)  # because what binds no instance must not begin to
+            wrapper = decorate(static, request.tracker)
         original = vars(owner).get(name, _ABSENT)
         try:
             setattr(owner, name, wrapper)
@@ -299,6 +304,27 @@ def _patch_on_import(instrumentation: Instrumentation, module_name: str, path: s
             trouble(f"target:{place}", "cannot track %s: %s", place, problem, exc=problem)
 
     wrapt.register_post_import_hook(patch, module_name)
+
+
+_PLAIN_BINDERS = (FunctionType, partial, MethodDescriptorType, WrapperDescriptorType, staticmethod, classmethod)
+
+
+def _binds_instances(static: object) -> bool:
+    if isinstance(static, partial):
+        return sys.version_info >= (3, 14)
+    return hasattr(type(static), "__get__") and not isinstance(static, MethodType)
+
+
+def _binds_itself(static: object) -> bool:
+    """Whether it is a decorator's object with a binding of its own, which may do more than put the instance first."""
+    return _binds_instances(static) and not issubclass(type(static), _PLAIN_BINDERS)
+
+
+def _bound_first(descriptor: Any) -> Callable[..., Any]:
+    def call(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return descriptor.__get__(instance, type(instance))(*args, **kwargs)
+
+    return call
 
 
 def _shown(target: object) -> str:

@@ -51,8 +51,8 @@ def tracker_of(func: object) -> CallTracker | None:
     return found if isinstance(found, CallTracker) else None
 
 
-def wrap(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
-    """The wrapper that tracks each call of `func`.
+def wrap(func: Callable[..., Any], tracker: CallTracker, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """The wrapper that tracks each call of `func`, and makes it through `call` where that is given.
 
     Raises:
         SelectorError: it is a class, or not callable.
@@ -61,16 +61,17 @@ def wrap(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
         raise SelectorError(
             f"{func!r} is not a function or method; decorate its methods, or point auto_instrument() at the class"
         )
+    call = func if call is None else call
     if inspect.isasyncgenfunction(func):
-        wrapper = _wrap_async_generator(func, tracker)
+        wrapper = _wrap_async_generator(call, tracker)
     elif inspect.iscoroutinefunction(func):
-        wrapper = _wrap_coroutine(func, tracker)
+        wrapper = _wrap_coroutine(call, tracker)
     elif inspect.isgeneratorfunction(func):
-        wrapper = _wrap_generator(func, tracker)
+        wrapper = _wrap_generator(call, tracker)
         if inspect.unwrap(func).__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             wrapper = types.coroutine(wrapper)
     else:
-        wrapper = _wrap_function(func, tracker)
+        wrapper = _wrap_function(call, tracker)
     functools.update_wrapper(wrapper, func)
     if not hasattr(func, "__name__"):  # because partials and callable objects have none
         inner = func.func if isinstance(func, functools.partial) else type(func)
