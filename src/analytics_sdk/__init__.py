@@ -10,14 +10,17 @@ Start here: decorate with `track_workflow` and `track_step`, or point `auto_inst
 edit; then ask `get_analytics_system().stats()`, or run `analytics-sdk report`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analytics_sdk.analytics_system import AnalyticsSystem, configure, get_analytics_system
+from analytics_sdk.analytics_system import configure, get_analytics_system
 from analytics_sdk.capture.context import Execution, Step, copy_context, current_execution
 from analytics_sdk.capture.patching import Instrumentation, Target, auto_instrument
 from analytics_sdk.capture.tracking import recovery_attempt, track_step, track_workflow
 from analytics_sdk.errors import AnalyticsError
 from analytics_sdk.integration import get_analytics_integration
+
+if TYPE_CHECKING:
+    from analytics_sdk.system import AnalyticsSystem
 
 __all__ = [
     "AnalyticsError",
@@ -43,4 +46,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # here, because reading metadata costs more than all the rest
 
         return version("analytics-sdk")
+    if name == "AnalyticsSystem":
+        from analytics_sdk.system import AnalyticsSystem  # here, because it loads the journal
+
+        return AnalyticsSystem
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analytics_sdk.capture.active import active
 from analytics_sdk.capture.recorder import Recorder
@@ -17,16 +17,17 @@ from analytics_sdk.capture.tracking import disabled_by_environment
 from analytics_sdk.config import Settings, resolve
 from analytics_sdk.errors import SettingError
 from analytics_sdk.guard import logger, trouble
-from analytics_sdk.sinks import describe
-from analytics_sdk.system import AnalyticsSystem, MetricsCollector
+
+if TYPE_CHECKING:
+    from analytics_sdk.system import AnalyticsSystem, MetricsCollector
 
 __all__ = ["AnalyticsSystem", "MetricsCollector", "configure", "get_analytics_system", "set_enabled"]
 
 REST_SECONDS = 0.2
 """So long a fork waits at most for the shipper to finish what it is at."""
 
-_system: AnalyticsSystem | None = None
-_earlier: list[AnalyticsSystem] = []
+_system: "AnalyticsSystem | None" = None
+_earlier: "list[AnalyticsSystem]" = []
 """Closed ones in which executions are still open: they end there, at the end of the process at the latest."""
 _rests = False
 _lock = threading.RLock()
@@ -37,7 +38,7 @@ def get_analytics_system(
     archive_dir: str | os.PathLike[str] | None = None,
     reports_dir: str | os.PathLike[str] | None = None,
     **settings: Any,
-) -> AnalyticsSystem:
+) -> "AnalyticsSystem":
     """The process's system. An argument that is left out means "keep": the same effective settings give the same
     object; with others, the old system is flushed (bounded) and closed, and everything follows the new one.
 
@@ -58,7 +59,7 @@ def get_analytics_system(
     return _settled(given)
 
 
-def configure(enabled: bool | None = None, **settings: Any) -> AnalyticsSystem:
+def configure(enabled: bool | None = None, **settings: Any) -> "AnalyticsSystem":
     """Set up the process's system; optional, because the first tracked call does it with the defaults.
 
     Args:
@@ -84,7 +85,7 @@ def set_enabled(enabled: bool) -> None:
             active.recorder = _system.recorder
 
 
-def _settled(given: dict[str, Any], *, check: bool = True) -> AnalyticsSystem:
+def _settled(given: dict[str, Any], *, check: bool = True) -> "AnalyticsSystem":
     global _system, _earlier
     with _lock:
         old = _system if _system is not None and not _system.closed else None
@@ -93,6 +94,8 @@ def _settled(given: dict[str, Any], *, check: bool = True) -> AnalyticsSystem:
         settings = resolve(given, keep=None if _system is None else _system.settings)
         if old is not None and settings == old.settings:
             return old
+        from analytics_sdk.system import AnalyticsSystem  # here, because importing us must cost little
+
         new = AnalyticsSystem(settings, check=check and not disabled_by_environment())
         _earlier = [one for one in (*_earlier, _system) if one is not None and one.recorder.open_executions]
         _system = new
@@ -107,6 +110,8 @@ def _settled(given: dict[str, Any], *, check: bool = True) -> AnalyticsSystem:
 
 
 def _log_settings(settings: Settings) -> None:
+    from analytics_sdk.sinks import describe  # here, because importing us must cost little
+
     if disabled_by_environment():
         logger.debug("off: ANALYTICS_SDK_DISABLED is true")
     shown = {name: getattr(settings, name) for name in settings.sources if name not in ("sink", "clock")}
@@ -187,3 +192,11 @@ active.bootstrap = _bootstrap
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("AnalyticsSystem", "MetricsCollector"):
+        import analytics_sdk.system as parts  # here, because it loads the journal
+
+        return getattr(parts, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

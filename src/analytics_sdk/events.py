@@ -7,28 +7,9 @@ position in the journal of the record that opened the same execution or step: it
 All times are integer nanoseconds: `started_at_ns` since 1970 in UTC, `duration_ns` of the monotonic clock.
 """
 
-from enum import IntEnum
-
 import msgspec
 
-STATUSES = ("success", "recovered", "failed", "timeout", "skipped", "cancelled", "crashed", "running")
-"""The words of an ending; a record holds the index. `crashed` and `running` are never recorded: they are judged."""
-
-SUCCESS, RECOVERED, FAILED, TIMEOUT, SKIPPED, CANCELLED, CRASHED, RUNNING = range(len(STATUSES))
-
-NO_START = -1
-"""`start` of an ending whose start record is not in this journal: it was shed, or refused."""
-
-
-class Kind(IntEnum):
-    """What a record is. Stands in the frame's header, under its checksum."""
-
-    EXECUTION_START = 1
-    EXECUTION_END = 2
-    STEP_START = 3
-    STEP_END = 4
-    RECOVERY = 5
-    SAMPLE = 6
+from analytics_sdk.vocabulary import Kind
 
 
 class ExecutionStart(msgspec.Struct, array_like=True, gc=False):
@@ -137,6 +118,3 @@ RECORD_TYPES: dict[Kind, type[msgspec.Struct]] = {
     Kind.RECOVERY: Recovery,
     Kind.SAMPLE: Sample,
 }
-
-LOSS_REASONS = ("quota", "disk", "error", "damaged", "rejected")
-"""Why something is missing: quota; no disk, memory or handle; our own error; a damaged frame; a refused value."""

@@ -8,9 +8,9 @@ import functools
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from analytics_sdk.analytics_system import AnalyticsSystem, get_analytics_system, set_enabled
+from analytics_sdk.analytics_system import get_analytics_system, set_enabled
 from analytics_sdk.capture.active import active, open_execution
 from analytics_sdk.capture.context import Execution, Frame, Step, current, current_execution
 from analytics_sdk.capture.endings import error_type_of, message_of, status_of_verdict, status_of_word
@@ -21,8 +21,11 @@ from analytics_sdk.capture.recorder import Recorder, leave
 from analytics_sdk.capture.recovery import NO_STRATEGY
 from analytics_sdk.capture.trackers import HOOKS, total_of
 from analytics_sdk.capture.tracking import disabled_by_environment
-from analytics_sdk.events import SUCCESS
 from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.vocabulary import SUCCESS
+
+if TYPE_CHECKING:
+    from analytics_sdk.system import AnalyticsSystem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +63,7 @@ class AnalyticsIntegration:
         return active.enabled and not disabled_by_environment()
 
     @property
-    def analytics(self) -> AnalyticsSystem:
+    def analytics(self) -> "AnalyticsSystem":
         """The process's system.
 
         Raises:
@@ -232,8 +235,7 @@ class AnalyticsIntegration:
             return live_metrics(execution_id, None, _NOWHERE)
 
     def get_workflow_stats(self, workflow_id: str, hours: float = 24) -> dict[str, Any]:
-        """Statistics of a workflow over the last hours. Where the database cannot be read: every key, nan and 0, and
-        `data_complete` False."""
+        """Statistics of a workflow over the last hours. Where nothing can be read: every key, `data_complete` False."""
         try:
             return get_analytics_system().stats(workflow_id, hours)
         except Exception as problem:  # because a hook must not break the host's loop
@@ -269,8 +271,7 @@ def get_analytics_integration(enabled: bool | None = None) -> AnalyticsIntegrati
 
 
 def _begin_step(execution: Execution, node_id: str, action_type: str | None) -> Step:
-    """Begin a step for a hook. Two hooks' steps are never nested: one that was not completed must not swallow the
-    others."""
+    """Begin a step for a hook. Hooks' steps are never nested: one that was not completed must not swallow others."""
     frame = current.get()
     while isinstance(frame, Step) and frame.opener is HOOKS:
         frame = frame.parent

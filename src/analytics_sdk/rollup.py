@@ -10,8 +10,8 @@ import zlib
 
 import msgspec
 
-from analytics_sdk.events import FAILED, RECOVERED, STATUSES, SUCCESS, TIMEOUT
 from analytics_sdk.histogram import add_counts, bucket_of
+from analytics_sdk.vocabulary import FAILED, RECOVERED, STATUSES, SUCCESS, TIMEOUT
 
 HOUR_NS = 3_600_000_000_000
 MAX_FINGERPRINTS = 100

@@ -17,12 +17,12 @@ from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.tracking import disabled_by_environment
 from analytics_sdk.config import Settings, with_folder
 from analytics_sdk.errors import AnalyticsError, SettingError
-from analytics_sdk.events import NO_START
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import private_folder
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.sinks import describe, make_sink
 from analytics_sdk.sinks.base import Sink
+from analytics_sdk.vocabulary import NO_START
 
 if TYPE_CHECKING:
     from analytics_sdk.capture.resources import ResourceMonitor

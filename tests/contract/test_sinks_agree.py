@@ -7,17 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sink_stores import JOURNAL, T0_NS, rows_in
 
-from analytics_sdk.events import (
-    FAILED,
-    RECOVERED,
-    SUCCESS,
-    TIMEOUT,
-    ExecutionEnd,
-    ExecutionStart,
-    Kind,
-    StepEnd,
-    StepStart,
-)
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, StepEnd, StepStart
 from analytics_sdk.rollup import Cells
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import Decoded, merge
@@ -26,6 +16,7 @@ from analytics_sdk.sinks.base import Batch
 from analytics_sdk.sinks.memory import MemorySink
 from analytics_sdk.sinks.schema import is_late
 from analytics_sdk.sinks.sql import SqlSink
+from analytics_sdk.vocabulary import FAILED, RECOVERED, SUCCESS, TIMEOUT, Kind
 
 
 @st.composite

@@ -13,12 +13,12 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from analytics_sdk.errors import Fenced, SettingError, SinkMisconfigured, SinkUnavailable
-from analytics_sdk.events import CRASHED, SUCCESS
 from analytics_sdk.rollup import HOUR_NS, WHOLE, Cell, Cells, cell_of, hour_of
 from analytics_sdk.sinks import make_sink
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions
 from analytics_sdk.sinks.schema import SCHEMA_VERSION, is_late
 from analytics_sdk.sinks.sql import SqlSink
+from analytics_sdk.vocabulary import CRASHED, SUCCESS
 
 
 def some_cells(turn: int) -> Cells:

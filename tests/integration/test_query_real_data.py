@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analytics_sdk.events import FAILED, SUCCESS, ExecutionEnd, ExecutionStart, Kind, StepEnd, StepStart
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, StepEnd, StepStart
 from analytics_sdk.histogram import RELATIVE_ERROR
 from analytics_sdk.query import Query
 from analytics_sdk.rollup import HOUR_NS, Cells
@@ -24,6 +24,7 @@ from analytics_sdk.shipper.merge import merge
 from analytics_sdk.sinks.base import Batch, JournalIdentity
 from analytics_sdk.sinks.memory import MemorySink
 from analytics_sdk.sinks.sql import SqlSink
+from analytics_sdk.vocabulary import FAILED, SUCCESS, Kind
 
 DATA: Any = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "boltons.json.gz").read_bytes()))
 REFERENCE = DATA["reference"]

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from ledger_sink import LedgerSink, ask
 
-from analytics_sdk.events import Kind
 from analytics_sdk.journal.reader import find_journals
 from analytics_sdk.journal.record import segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.rollup import decode_nodes
 from analytics_sdk.shipper.once import ship_once, undelivered
 from analytics_sdk.shipper.shipper import Shipper
+from analytics_sdk.vocabulary import Kind
 
 START = ("e", "w", 1, "pay", "click", 1_700_000_000_000_000_000)
 HERE = Path(__file__).parent

@@ -6,27 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from analytics_sdk.events import (
-    CANCELLED,
-    FAILED,
-    NO_START,
-    RECOVERED,
-    SKIPPED,
-    STATUSES,
-    SUCCESS,
-    TIMEOUT,
-    ExecutionEnd,
-    ExecutionStart,
-    Kind,
-    Recovery,
-    Sample,
-    StepEnd,
-    StepStart,
-)
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart
 from analytics_sdk.rollup import HOUR_NS, Cells
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import merge
 from analytics_sdk.sinks.base import Batch, JournalIdentity, RollupSink, Sink
+from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RECOVERED, SKIPPED, STATUSES, SUCCESS, TIMEOUT, Kind
 
 BASE_NS = 500_000 * HOUR_NS
 HOURS = 4

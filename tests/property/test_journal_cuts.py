@@ -7,25 +7,14 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_sdk.events import (
-    FAILED,
-    NO_START,
-    RECORD_TYPES,
-    RECOVERED,
-    SUCCESS,
-    ExecutionEnd,
-    ExecutionStart,
-    Kind,
-    Recovery,
-    StepEnd,
-    StepStart,
-)
+from analytics_sdk.events import RECORD_TYPES, ExecutionEnd, ExecutionStart, Recovery, StepEnd, StepStart
 from analytics_sdk.journal.record import Record
 from analytics_sdk.rollup import HOUR_NS, Cells
 from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import merge
 from analytics_sdk.sinks.base import STEP_COLUMNS, Batch, JournalIdentity, Row
+from analytics_sdk.vocabulary import FAILED, NO_START, RECOVERED, SUCCESS, Kind
 
 ME = JournalIdentity("a" * 32, "host", 1, 1)
 AT = 1_700_000_000_000_000_000

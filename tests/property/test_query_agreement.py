@@ -143,6 +143,6 @@ def test_counts_and_percentiles_are_what_happened(seed: int, window: list[int], 
 
 def test_the_naive_count_knows_the_timed_words() -> None:
     """So that the tests above cannot drift away from the rule."""
-    from analytics_sdk.events import STATUSES
+    from analytics_sdk.vocabulary import STATUSES
 
     assert {STATUSES[status] for status in TIMED} == TIMED_WORDS

@@ -10,7 +10,8 @@ from analytics_sdk import guard
 from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import current, latest_failed
 from analytics_sdk.capture.recorder import Recorder
-from analytics_sdk.events import RECORD_TYPES, STATUSES, Kind
+from analytics_sdk.events import RECORD_TYPES
+from analytics_sdk.vocabulary import STATUSES, Kind
 
 
 class ListJournal:

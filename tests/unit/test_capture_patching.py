@@ -14,7 +14,7 @@ import pytest
 
 from analytics_sdk import Target, auto_instrument, guard, track_step, track_workflow
 from analytics_sdk.errors import SelectorError, TargetError
-from analytics_sdk.events import Kind
+from analytics_sdk.vocabulary import Kind
 
 
 class Loop:

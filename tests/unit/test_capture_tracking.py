@@ -14,7 +14,7 @@ from analytics_sdk import current_execution, guard, recovery_attempt, track_step
 from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import current
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.events import STATUSES, Kind
+from analytics_sdk.vocabulary import STATUSES, Kind
 
 
 def node(node_id: Any = "a", action_type: Any = "click") -> SimpleNamespace:

@@ -12,7 +12,7 @@ import pytest
 
 from analytics_sdk import track_step, track_workflow
 from analytics_sdk.capture.context import copy_context, current
-from analytics_sdk.events import STATUSES, Kind
+from analytics_sdk.vocabulary import STATUSES, Kind
 
 
 class Left(Exception):

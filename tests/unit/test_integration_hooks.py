@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from analytics_sdk import auto_instrument, current_execution, guard, recovery_attempt, track_step, track_workflow
-from analytics_sdk.events import STATUSES, Kind
 from analytics_sdk.integration import AnalyticsIntegration, get_analytics_integration
+from analytics_sdk.vocabulary import STATUSES, Kind
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import integration_guide

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from analytics_sdk.events import Kind
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.reader import JournalReader, Stretch, find_journals
 from analytics_sdk.journal.record import FIRST_FRAME, base_of_segment, bytes_of_segment, segment_name
 from analytics_sdk.journal.writer import JournalWriter
+from analytics_sdk.vocabulary import Kind
 
 END = (
     0,

@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from analytics_sdk.events import Kind, StepEnd
+from analytics_sdk.events import StepEnd
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.journal.record import FIRST_FRAME, Record, base_of_segment, bytes_of_segment
 from analytics_sdk.journal.writer import JournalWriter
+from analytics_sdk.vocabulary import Kind
 
 END = (
     0,

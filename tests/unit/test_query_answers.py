@@ -9,18 +9,7 @@ from typing import Any
 import pytest
 
 from analytics_sdk.errors import AnalyticsError, SinkMisconfigured
-from analytics_sdk.events import (
-    FAILED,
-    RECOVERED,
-    SUCCESS,
-    ExecutionEnd,
-    ExecutionStart,
-    GpuSample,
-    Kind,
-    Recovery,
-    Sample,
-    StepEnd,
-)
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, GpuSample, Recovery, Sample, StepEnd
 from analytics_sdk.histogram import RELATIVE_ERROR
 from analytics_sdk.query import Query, choose_bucket_ns, empty_stats, resolve_window
 from analytics_sdk.query.aggregates import wilson_interval
@@ -31,6 +20,7 @@ from analytics_sdk.shipper.merge import merge
 from analytics_sdk.sinks.base import Batch, JournalIdentity
 from analytics_sdk.sinks.memory import MemorySink
 from analytics_sdk.sinks.sql import SqlSink
+from analytics_sdk.vocabulary import FAILED, RECOVERED, SUCCESS, Kind
 
 HOUR = 500_000 * HOUR_NS
 NOW_NS = HOUR + HOUR_NS // 2

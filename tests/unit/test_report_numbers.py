@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from report_samples import NOW_NS, make_data, make_store
 
-from analytics_sdk.events import LOSS_REASONS, STATUSES, Kind
 from analytics_sdk.query.results import Distribution, StepRow
 from analytics_sdk.reporting.critical_path import find_critical
 from analytics_sdk.reporting.findings import (
@@ -35,6 +34,7 @@ from analytics_sdk.reporting.scales import (
 )
 from analytics_sdk.reporting.theme import DARK, LIGHT, Theme, colour_names, colour_of, contrast
 from analytics_sdk.reporting.words import Words, keep_units, make_inert, shorten
+from analytics_sdk.vocabulary import LOSS_REASONS, STATUSES, Kind
 
 EN, FR = Words("en", ZoneInfo("Europe/Paris")), Words("fr", ZoneInfo("Europe/Paris"))
 S = 10**9

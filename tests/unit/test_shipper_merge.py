@@ -2,21 +2,7 @@
 
 import msgspec
 
-from analytics_sdk.events import (
-    CANCELLED,
-    FAILED,
-    NO_START,
-    RECOVERED,
-    SUCCESS,
-    ExecutionEnd,
-    ExecutionStart,
-    GpuSample,
-    Kind,
-    Recovery,
-    Sample,
-    StepEnd,
-    StepStart,
-)
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, GpuSample, Recovery, Sample, StepEnd, StepStart
 from analytics_sdk.journal.record import Record
 from analytics_sdk.rollup import WHOLE, counted
 from analytics_sdk.shipper.decoding import decode
@@ -29,6 +15,7 @@ from analytics_sdk.sinks.base import (
     STEP_COLUMNS,
     JournalIdentity,
 )
+from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RECOVERED, SUCCESS, Kind
 
 ME = JournalIdentity("a" * 32, "host", 1, 1)
 AT = 1_700_000_000_000_000_000

@@ -8,8 +8,8 @@ from contextvars import ContextVar, copy_context
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
-from analytics_sdk.events import CANCELLED, FAILED, NO_START, RUNNING, SKIPPED
 from analytics_sdk.guard import MESSAGE_LIMIT, text_of
+from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RUNNING, SKIPPED
 
 if TYPE_CHECKING:
     from analytics_sdk.capture.recorder import Recorder

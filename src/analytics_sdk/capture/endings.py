@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Iterable
 
-from analytics_sdk.events import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, STATUSES, SUCCESS, TIMEOUT
 from analytics_sdk.guard import MESSAGE_LIMIT, text_of, trouble
+from analytics_sdk.vocabulary import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, STATUSES, SUCCESS, TIMEOUT
 
 ControlFlow = tuple[type[BaseException], ...]
 

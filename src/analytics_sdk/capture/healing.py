@@ -2,7 +2,7 @@
 
 from analytics_sdk.capture.context import Execution, Step, current, latest_failed
 from analytics_sdk.capture.recorder import Recorder, Tags
-from analytics_sdk.events import FAILED, RECOVERED, TIMEOUT, Kind
+from analytics_sdk.vocabulary import FAILED, RECOVERED, TIMEOUT, Kind
 
 _RECOVERY = int(Kind.RECOVERY)
 

@@ -12,7 +12,7 @@ from weakref import WeakSet
 from analytics_sdk.capture.context import Execution, Frame, Step, current, forget_ended, latest_failed
 from analytics_sdk.capture.execution_id import new_execution_id
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
-from analytics_sdk.events import CANCELLED, FAILED, NO_START, RECOVERED, STATUSES, SUCCESS, TIMEOUT, Kind
+from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RECOVERED, STATUSES, SUCCESS, TIMEOUT, Kind
 
 _EXECUTION_START = int(Kind.EXECUTION_START)
 _EXECUTION_END = int(Kind.EXECUTION_END)

@@ -11,8 +11,8 @@ from analytics_sdk.capture.healing import healed_step_of, record_recovery
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.selectors import After, Before, Call, compile_after, compile_before, default_of
 from analytics_sdk.capture.wrapping import CallTracker
-from analytics_sdk.events import SUCCESS
 from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.vocabulary import SUCCESS
 
 NO_STRATEGY = "none"
 

@@ -13,8 +13,8 @@ import psutil
 
 from analytics_sdk.capture.gpus import Gpus
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
-from analytics_sdk.events import Kind
 from analytics_sdk.guard import trouble
+from analytics_sdk.vocabulary import Kind
 
 
 class ResourceMonitor:

@@ -19,8 +19,8 @@ from analytics_sdk.capture.endings import (
 from analytics_sdk.capture.selectors import Before, Call, asks_for, compile_after, compile_before, default_of
 from analytics_sdk.capture.wrapping import PLAIN, CallTracker
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.events import FAILED, SUCCESS
 from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.vocabulary import FAILED, SUCCESS
 
 ControlFlowArgument = Iterable[type[BaseException]] | type[BaseException]
 

@@ -19,8 +19,8 @@ from analytics_sdk.capture.recovery import (
 from analytics_sdk.capture.trackers import FrameTracker, StepTracker, WorkflowTracker, total_of
 from analytics_sdk.capture.wrapping import CallTracker, tracker_of, wrap
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.events import SUCCESS
 from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.vocabulary import SUCCESS
 
 F = TypeVar("F", bound=Callable[..., Any])
 FrameT = TypeVar("FrameT", Execution, Step)

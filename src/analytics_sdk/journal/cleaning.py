@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from analytics_sdk.errors import JournalError
-from analytics_sdk.events import RECORD_TYPES, Kind
+from analytics_sdk.events import RECORD_TYPES
 from analytics_sdk.guard import ID_LIMIT, MESSAGE_LIMIT, TAGS_LIMIT, clean_text, text_of
 from analytics_sdk.journal.record import MAX_PAYLOAD
+from analytics_sdk.vocabulary import Kind
 
 _TAG_LIMIT = 200
 _INT64 = 1 << 63

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from analytics_sdk.errors import JournalError
-from analytics_sdk.events import LOSS_REASONS, Kind
+from analytics_sdk.vocabulary import LOSS_REASONS, Kind
 
 OWNER_MAGIC = b"ANLYOWN1"
 SIZE = 4096

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from analytics_sdk.events import Kind
+from analytics_sdk.vocabulary import Kind
 
 SHED_SAMPLES_FROM = 0.75
 SHED_STARTS_FROM = 0.9

@@ -7,7 +7,6 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from analytics_sdk.events import Kind
 from analytics_sdk.journal.owner import Identity, try_unlink
 from analytics_sdk.journal.record import (
     FIRST_FRAME,
@@ -18,6 +17,7 @@ from analytics_sdk.journal.record import (
     salts,
     segment_name,
 )
+from analytics_sdk.vocabulary import Kind
 
 _MADV_POPULATE_WRITE = 23
 _PREFAULT_SLICE = 64 * 1024

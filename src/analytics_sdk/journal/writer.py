@@ -17,7 +17,6 @@ import msgspec
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import JournalError
-from analytics_sdk.events import NO_START, Kind
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.cleaning import encode_cleaned
 from analytics_sdk.journal.home import fork_flag, new_identity
@@ -32,6 +31,7 @@ from analytics_sdk.journal.record import (
     bytes_of_segment,
 )
 from analytics_sdk.journal.segment import NO_SEGMENT, Segment
+from analytics_sdk.vocabulary import NO_START, Kind
 
 USUAL_BYTES = 2000
 """A frame up to this size is taken as it is; a larger one has its texts cut first."""

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from analytics_sdk.events import FAILED, RUNNING, STATUSES, TIMEOUT
 from analytics_sdk.histogram import percentile_ns
 from analytics_sdk.query.reader import ExecutionFact, RecoveryFact, Snapshot, Source, StepFact, Workflows
 from analytics_sdk.query.window import Plan
 from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted
+from analytics_sdk.vocabulary import FAILED, RUNNING, STATUSES, TIMEOUT
 
 _INDEX = {word: index for index, word in enumerate(STATUSES)}
 _Z95 = 1.959963984540054

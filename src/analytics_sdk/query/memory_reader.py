@@ -7,7 +7,6 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from analytics_sdk.events import STATUSES
 from analytics_sdk.histogram import bucket_of
 from analytics_sdk.query.reader import (
     CellRow,
@@ -23,6 +22,7 @@ from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, St
 from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import TIMED, WHOLE
 from analytics_sdk.sinks.memory import MemorySink
+from analytics_sdk.vocabulary import STATUSES
 
 Row = Mapping[str, Any]
 Fact = TypeVar("Fact", ExecutionFact, StepFact, RecoveryFact)

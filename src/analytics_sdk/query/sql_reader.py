@@ -15,7 +15,6 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, c
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from analytics_sdk.events import STATUSES
 from analytics_sdk.histogram import bucket_of
 from analytics_sdk.query.reader import (
     CellRow,
@@ -34,6 +33,7 @@ from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.schema import HOUR, Tables, is_late, is_running
 from analytics_sdk.sinks.sqlite import file_of
+from analytics_sdk.vocabulary import STATUSES
 
 _TIMED_WORDS = [STATUSES[status] for status in sorted(TIMED)]
 _ROWS_A_FETCH = 5_000

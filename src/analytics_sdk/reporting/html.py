@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from analytics_sdk.events import STATUSES
 from analytics_sdk.reporting.canvas import neutral_settings, render_svg
 from analytics_sdk.reporting.captions import Caption, caption_of
 from analytics_sdk.reporting.charts import CHARTS, NARROW_IN, draw_chart
@@ -22,6 +21,7 @@ from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.tables import Table, make_table
 from analytics_sdk.reporting.theme import DARK, LIGHT, Theme, colour_names, colour_of
 from analytics_sdk.reporting.words import Words, keep_units
+from analytics_sdk.vocabulary import STATUSES
 
 
 class _Figure(NamedTuple):

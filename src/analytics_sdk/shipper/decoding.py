@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from analytics_sdk.events import RECORD_TYPES, Kind
+from analytics_sdk.events import RECORD_TYPES
 from analytics_sdk.journal.record import Record
+from analytics_sdk.vocabulary import Kind
 
 _DECODE_ONE = {kind: msgspec.msgpack.Decoder(kinds).decode for kind, kinds in RECORD_TYPES.items()}
 _DECODE_ALL = {

@@ -10,7 +10,6 @@ import msgspec
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import Fenced, RejectedRecord, SinkError, SinkMisconfigured
-from analytics_sdk.events import Kind
 from analytics_sdk.guard import logger, trouble
 from analytics_sdk.journal.owner import Loss
 from analytics_sdk.journal.reader import JournalReader, Stretch
@@ -19,6 +18,7 @@ from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import lost_healings, merge
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions, RollupSink, Sink
+from analytics_sdk.vocabulary import Kind
 
 FOLD_EVERY_SECONDS = 30.0
 FOLD_EVERY_RECORDS = 50_000

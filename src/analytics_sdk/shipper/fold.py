@@ -1,8 +1,9 @@
 """A stretch of records folded into rollup cells: only facts, each counted in the hour in which its step began."""
 
-from analytics_sdk.events import FAILED, SUCCESS, TIMEOUT, ExecutionEnd, Kind, StepEnd
+from analytics_sdk.events import ExecutionEnd, StepEnd
 from analytics_sdk.rollup import WHOLE, Cells, cell_of
 from analytics_sdk.shipper.merge import Decoded, key_of, recorded_status
+from analytics_sdk.vocabulary import FAILED, SUCCESS, TIMEOUT, Kind
 
 _WITH_ERROR = (FAILED, TIMEOUT)
 

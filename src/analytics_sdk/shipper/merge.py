@@ -8,19 +8,9 @@ from typing import Any
 
 import msgspec
 
-from analytics_sdk.events import (
-    CANCELLED,
-    FAILED,
-    STATUSES,
-    ExecutionEnd,
-    ExecutionStart,
-    Kind,
-    Recovery,
-    Sample,
-    StepEnd,
-    StepStart,
-)
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Row
+from analytics_sdk.vocabulary import CANCELLED, FAILED, STATUSES, Kind
 
 _RECORDABLE = range(CANCELLED + 1)
 Decoded = list[tuple[int, Kind, Any]]

@@ -6,11 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from analytics_sdk.events import STATUSES
 from analytics_sdk.rollup import WHOLE, Cell, Cells, cell_of, decode_nodes, encode_nodes
 from analytics_sdk.sinks.base import ADDED_REASONS, LOSS_COLUMNS, Row
 from analytics_sdk.sinks.rows import as_dicts, columns_of, without_nul
 from analytics_sdk.sinks.schema import HOUR, Tables, is_running
+from analytics_sdk.vocabulary import STATUSES
 
 _KEYS_A_QUERY = 200
 _COMPLETED = ("success", "recovered")
