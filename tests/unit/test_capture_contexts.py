@@ -19,8 +19,8 @@ from analytics_sdk import auto_instrument, current_execution, recovery_attempt, 
 from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import current
 from analytics_sdk.errors import TargetError
-from analytics_sdk.vocabulary import Kind
 from analytics_sdk.integration import AnalyticsIntegration
+from analytics_sdk.vocabulary import Kind
 
 hooks = AnalyticsIntegration()
 
