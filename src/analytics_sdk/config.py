@@ -204,7 +204,17 @@ def _parsed(setting: Setting, value: Any, source: str) -> Any:
 
 
 def read_pyproject(start: Path | None = None) -> dict[str, Any]:
-    """`[tool.analytics_sdk]` of the nearest pyproject.toml at or above the working folder; empty where there is none.
+    """The settings of `[tool.analytics_sdk]` in pyproject.toml; empty where there are none.
+
+    Raises:
+        SettingError: as `find_pyproject`.
+    """
+    section = find_pyproject(start)[1]
+    return {ALIASES.get(name, name): value for name, value in section.items() if name != "instrument"}
+
+
+def find_pyproject(start: Path | None = None) -> tuple[Path | None, dict[str, Any]]:
+    """The nearest pyproject.toml at or above the working folder, and its whole `[tool.analytics_sdk]`.
 
     Raises:
         SettingError: the file is there and is no TOML.
@@ -214,17 +224,16 @@ def read_pyproject(start: Path | None = None) -> dict[str, Any]:
     try:
         here = (start or Path.cwd()).resolve()
     except OSError:  # because the working folder may be gone
-        return {}
+        return None, {}
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
         if not file.is_file():
             continue
         try:
-            section = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("analytics_sdk", {})
+            return file, tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("analytics_sdk", {})
         except (OSError, ValueError) as problem:
-            raise SettingError(f"{file} cannot be read: {problem}") from None
-        return {ALIASES.get(name, name): value for name, value in section.items() if name != "instrument"}
-    return {}
+            raise SettingError(f"{file} cannot be read: {problem}; mend it, or run elsewhere") from None
+    return None, {}
 
 
 def sqlite_file(sink: Any) -> Path | None:

@@ -160,14 +160,7 @@ class RecoveryTracker(CallTracker):
             return selector(args, kwargs, extras) if extras else selector(args, kwargs)
         except Exception as problem:  # because a selector runs the user's own code
             if not quietly:
-                trouble(
-                    f"selector:{what}",
-                    "the %s selector of %s raised %s; the default is used",
-                    what,
-                    self.name,
-                    error_type_of(problem),
-                    exc=problem,
-                )
+                self.note_selector(what, problem)
             return None
 
 

@@ -65,14 +65,7 @@ class FrameTracker(CallTracker):
         try:
             return selector(args, kwargs)
         except Exception as problem:  # because a selector runs the user's own code
-            trouble(
-                f"selector:{what}",
-                "the %s selector of %s raised %s; the default is used",
-                what,
-                self.name,
-                error_type_of(problem),
-                exc=problem,
-            )
+            self.note_selector(what, problem)
             return None
 
     def picked_tags(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, str] | None:
@@ -113,7 +106,7 @@ class FrameTracker(CallTracker):
             if status_of_verdict(self.success(args, kwargs, {"item": value})) == FAILED:
                 frame.fail()
         except Exception as problem:  # because a selector runs the user's own code
-            self.note_bad_verdict("success", problem)
+            self.note_selector("success", problem)
 
     def returned(self, frame: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Record that the call returned."""
@@ -128,7 +121,7 @@ class FrameTracker(CallTracker):
         try:
             status = status_of_exception(error, self.control_flow)
             if self.success is not None and self.success_takes_exception:
-                status = self.asked(frame, args, kwargs, {"exception": error, "result": None}, status)
+                status = self.asked(args, kwargs, {"exception": error, "result": None}, status)
             elif frame.said_status is not None and status == FAILED:
                 status = frame.said_status if frame.said_status != SUCCESS else status
             if status == SUCCESS:
@@ -147,7 +140,7 @@ class FrameTracker(CallTracker):
         if frame.said_status is not None:
             status = frame.said_status
         elif self.success is not None and not self.per_item:
-            status = self.asked(frame, args, kwargs, extras, None)
+            status = self.asked(args, kwargs, extras, None)
         else:
             status = self.inferred(result)
         if status == SUCCESS:
@@ -171,23 +164,18 @@ class FrameTracker(CallTracker):
         try:
             return getattr(result, name, None)
         except Exception as problem:  # because asking runs the host's own code
-            self.note_bad_verdict(f"result.{name}", problem)
+            self.note_selector(f"result.{name}", problem)
             return None
 
     def asked(
-        self,
-        frame: Frame,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        extras: dict[str, Any],
-        otherwise: int | None,
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], extras: dict[str, Any], otherwise: int | None
     ) -> int:
         """What the success selector says; where it raises, what would hold without one."""
         assert self.success is not None
         try:
             return status_of_verdict(self.success(args, kwargs, extras))
         except Exception as problem:  # because a selector runs the user's own code
-            self.note_bad_verdict("success", problem)
+            self.note_selector("success", problem)
             return self.inferred(extras["result"]) if otherwise is None else otherwise
 
     def error_message(self, args: tuple[Any, ...], kwargs: dict[str, Any], extras: dict[str, Any]) -> str | None:
@@ -197,18 +185,8 @@ class FrameTracker(CallTracker):
             found = self.error(args, kwargs, extras)
             return None if found is None else message_of(found)
         except Exception as problem:  # because a selector runs the user's own code
-            self.note_bad_verdict("error", problem)
+            self.note_selector("error", problem)
             return None
-
-    def note_bad_verdict(self, what: str, problem: BaseException) -> None:
-        trouble(
-            f"selector:{what}",
-            "the %s selector of %s raised %s; the default is used",
-            what,
-            self.name,
-            error_type_of(problem),
-            exc=problem,
-        )
 
     def end(self, frame: Any, status: int, error_type: str | None, message: str | None) -> None:
         raise NotImplementedError

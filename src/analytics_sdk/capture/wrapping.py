@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 from analytics_sdk.capture.context import current, step_out
+from analytics_sdk.capture.endings import error_type_of
 from analytics_sdk.errors import SelectorError
 from analytics_sdk.guard import trouble
 
@@ -28,6 +29,19 @@ class CallTracker:
     """How the calls of one function begin and end. None of these methods raises an Exception."""
 
     per_item = False
+    name: str
+    """The function's qualified name, for what is logged."""
+
+    def note_selector(self, what: str, problem: BaseException) -> None:
+        """One log line and a count for a selector of the user's that raised."""
+        trouble(
+            f"selector:{what}",
+            "the %s selector of %s raised %s; the default is used",
+            what,
+            self.name,
+            error_type_of(problem),
+            exc=problem,
+        )
 
     def begin(self, args: Args, kwargs: Kwargs) -> Any:
         """Begin one call: what is open now, or None where this call is not to be recorded."""

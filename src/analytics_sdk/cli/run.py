@@ -8,14 +8,13 @@ import json
 import os
 import shutil
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from analytics_sdk.config import ENVIRONMENT_PREFIX, resolve
+from analytics_sdk.config import ENVIRONMENT_PREFIX, find_pyproject, resolve
 from analytics_sdk.errors import SettingError, TargetError
 
 VARIABLE = "ANALYTICS_SDK_RUN"
@@ -58,17 +57,8 @@ def read_instrument_table(start: Path | None = None) -> dict[str, Any]:
     Raises:
         SettingError: the file is no TOML, or the table holds a key that is not known.
     """
-    here = (start or Path.cwd()).resolve()
-    file = next(
-        (folder / "pyproject.toml" for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), None
-    )
-    if file is None:
-        return {}
-    try:
-        tool = tomllib.loads(file.read_text("utf-8")).get("tool", {})
-    except (OSError, ValueError) as error:
-        raise SettingError(f"{file} cannot be read: {error}; mend it, or run elsewhere") from None
-    table: dict[str, Any] = tool.get("analytics_sdk", {}).get("instrument", {})
+    file, section = find_pyproject(start)
+    table: dict[str, Any] = section.get("instrument", {})
     unknown = sorted(set(table) - set(KEYS))
     if unknown:
         raise SettingError(
