@@ -8,6 +8,8 @@ import logging
 import time
 from collections import Counter
 
+from analytics_sdk.redaction import redact, redact_tag
+
 logger = logging.getLogger("analytics_sdk")
 logger.addHandler(logging.NullHandler())
 
@@ -64,3 +66,13 @@ def text_of(value: object, limit: int = ID_LIMIT) -> str:
     except Exception as error:  # because the host's __str__ may do anything
         trouble("unprintable", "a %s could not be turned into text: %s", type(value).__name__, type(error).__name__)
         return f"<{type(value).__name__}>"
+
+
+def message_of(value: object) -> str:
+    """An exception's or any value's message as it may be recorded: cut to a length that can be kept, secrets out."""
+    return clean_text(redact(text_of(value, MESSAGE_LIMIT)), MESSAGE_LIMIT)
+
+
+def tag_of(key: str, value: object) -> str:
+    """The value of a tag as it may be recorded."""
+    return redact_tag(key, text_of(value))

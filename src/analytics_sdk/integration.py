@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from analytics_sdk.analytics_system import get_analytics_system, set_enabled
 from analytics_sdk.capture.active import active, open_execution
 from analytics_sdk.capture.context import Execution, Frame, Step, current, current_execution
-from analytics_sdk.capture.endings import error_type_of, message_of, status_of_verdict, status_of_word
+from analytics_sdk.capture.endings import error_type_of, status_of_verdict, status_of_word
 from analytics_sdk.capture.execution_id import new_execution_id
 from analytics_sdk.capture.healing import healed_step_of, record_recovery
 from analytics_sdk.capture.live import live_metrics
@@ -21,7 +21,7 @@ from analytics_sdk.capture.recorder import Recorder, leave
 from analytics_sdk.capture.recovery import NO_STRATEGY
 from analytics_sdk.capture.trackers import HOOKS, total_of
 from analytics_sdk.capture.tracking import disabled_by_environment
-from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.guard import message_of, text_of, trouble
 from analytics_sdk.vocabulary import SUCCESS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextvars import ContextVar, copy_context
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
-from analytics_sdk.guard import MESSAGE_LIMIT, text_of
+from analytics_sdk.guard import message_of
 from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RUNNING, SKIPPED
 
 if TYPE_CHECKING:
@@ -55,17 +55,17 @@ class Frame:
     def fail(self, message: object = None) -> None:
         """Say that this failed, and why. Whatever is returned afterwards, it is recorded as failed."""
         self.said_status = FAILED
-        self.said_message = None if message is None else text_of(message, MESSAGE_LIMIT)
+        self.said_message = None if message is None else message_of(message)
 
     def skip(self, message: object = None) -> None:
         """Say that there was nothing to do: recorded as skipped, and counted in no rate."""
         self.said_status = SKIPPED
-        self.said_message = None if message is None else text_of(message, MESSAGE_LIMIT)
+        self.said_message = None if message is None else message_of(message)
 
     def cancel(self, message: object = None) -> None:
         """Say that this was called off: recorded as cancelled, and counted in no rate."""
         self.said_status = CANCELLED
-        self.said_message = None if message is None else text_of(message, MESSAGE_LIMIT)
+        self.said_message = None if message is None else message_of(message)
 
 
 class Execution(Frame):

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-from analytics_sdk.guard import MESSAGE_LIMIT, text_of, trouble
+from analytics_sdk.guard import text_of, trouble
 from analytics_sdk.vocabulary import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, STATUSES, SUCCESS, TIMEOUT
 
 ControlFlow = tuple[type[BaseException], ...]
@@ -71,8 +71,3 @@ def error_type_of(error: BaseException) -> str:
     """The exception's class, with its module unless it is built in."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def message_of(error: object) -> str:
-    """An exception's or any value's message, cut to a length that can be kept."""
-    return text_of(error, MESSAGE_LIMIT)

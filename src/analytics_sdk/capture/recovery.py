@@ -6,12 +6,12 @@ from typing import Any
 
 from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Execution, Frame, Step, current, current_execution
-from analytics_sdk.capture.endings import error_type_of, message_of, status_of_verdict
+from analytics_sdk.capture.endings import error_type_of, status_of_verdict
 from analytics_sdk.capture.healing import healed_step_of, record_recovery
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.selectors import After, Before, Call, compile_after, compile_before, default_of
 from analytics_sdk.capture.wrapping import CallTracker
-from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.guard import message_of, tag_of, text_of, trouble
 from analytics_sdk.vocabulary import SUCCESS
 
 NO_STRATEGY = "none"
@@ -107,7 +107,7 @@ class RecoveryTracker(CallTracker):
             return None
         try:
             node_id = self._ask(self.node_id, "node_id", args, kwargs, {})
-            tags = {key: text_of(self._ask(select, "tag", args, kwargs, {})) for key, select in self.tags.items()}
+            tags = {key: tag_of(key, self._ask(select, "tag", args, kwargs, {})) for key, select in self.tags.items()}
             return Attempt(recorder, NO_STRATEGY, None if node_id is None else text_of(node_id), tags or None)
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("begin", "recording the start of %s failed: %s", self.name, error_type_of(problem), exc=problem)
@@ -171,7 +171,7 @@ def open_attempt(strategy: object, node_id: object, tags: Mapping[str, object] |
         recorder,
         text_of(strategy),
         None if node_id is None else text_of(node_id),
-        {text_of(key): text_of(value) for key, value in tags.items()} if tags else None,
+        {(name := text_of(key)): tag_of(name, value) for key, value in tags.items()} if tags else None,
     )
 
 

@@ -12,14 +12,13 @@ from analytics_sdk.capture.context import Execution, Frame, Step, current
 from analytics_sdk.capture.endings import (
     control_flow_types,
     error_type_of,
-    message_of,
     status_of_exception,
     status_of_verdict,
 )
 from analytics_sdk.capture.selectors import Before, Call, asks_for, compile_after, compile_before, default_of
 from analytics_sdk.capture.wrapping import PLAIN, CallTracker
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.guard import message_of, tag_of, text_of, trouble
 from analytics_sdk.vocabulary import FAILED, SUCCESS
 
 ControlFlowArgument = Iterable[type[BaseException]] | type[BaseException]
@@ -72,7 +71,7 @@ class FrameTracker(CallTracker):
         if not self.tags:
             return None
         picked = {key: self.picked(selector, args, kwargs, "tag") for key, selector in self.tags.items()}
-        return {key: text_of(value) for key, value in picked.items() if value is not None}
+        return {key: tag_of(key, value) for key, value in picked.items() if value is not None}
 
     def is_already_seen(self, frame: Frame, args: tuple[Any, ...], frame_id: str) -> bool:
         """Whether this call is the very one that `frame` stands for, reached through another wrapper.

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Execution, Frame, Step, current
-from analytics_sdk.capture.endings import error_type_of, message_of, status_of_exception
+from analytics_sdk.capture.endings import error_type_of, status_of_exception
 from analytics_sdk.capture.execution_id import new_execution_id
 from analytics_sdk.capture.recovery import (
     NO_STRATEGY,
@@ -19,7 +19,7 @@ from analytics_sdk.capture.recovery import (
 from analytics_sdk.capture.trackers import FrameTracker, StepTracker, WorkflowTracker, total_of
 from analytics_sdk.capture.wrapping import CallTracker, tracker_of, wrap
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.guard import text_of, trouble
+from analytics_sdk.guard import message_of, tag_of, text_of, trouble
 from analytics_sdk.vocabulary import SUCCESS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -136,7 +136,9 @@ class _InlineFrame(Generic[FrameT]):
 
     def _tags(self) -> dict[str, str] | None:
         tags = self._options.get("tags")
-        return {text_of(key): text_of(value) for key, value in tags.items() if value is not None} if tags else None
+        if not tags:
+            return None
+        return {(name := text_of(key)): tag_of(name, value) for key, value in tags.items() if value is not None}
 
     def _open(self, recorder: Any) -> FrameT:
         raise NotImplementedError
