@@ -2,10 +2,13 @@
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
+from math import nan
 
 from analytics_sdk.query import Query
-from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.query.aggregates import wilson_interval
+from analytics_sdk.reporting.report_data import HotspotLine, ReportData, WarningLine
 from analytics_sdk.reporting.report_generator import ReportConfig, ReportGenerator
 from analytics_sdk.sinks.base import Batch, JournalIdentity
 from analytics_sdk.sinks.memory import MemorySink
@@ -166,6 +169,42 @@ def make_data(n: int, *, now_ns: int = NOW_NS, store: MemorySink | None = None, 
     return ReportGenerator(lambda: Query(sink), Path("."), clock=FixedClock(now_ns)).generate_report(
         ReportConfig(**settings)
     )
+
+
+def with_healing(data: ReportData) -> ReportData:
+    """The same, with what is known of healing beyond counts: intervals, checks, hotspots, warnings."""
+    recovery = data.numbers.recovery
+    strategies = []
+    for line in recovery.strategies:
+        low, high = wilson_interval(line.succeeded, line.attempts) or (nan, nan)
+        verified, refuted = line.succeeded // 2, line.succeeded // 9
+        checks = {"verified": verified, "refuted": refuted, "unknown": line.succeeded - verified - refuted}
+        total = line.avg_duration * line.attempts
+        strategies.append(replace(line, ci_low=low, ci_high=high, total_duration=total, **checks))
+    hotspots = [
+        HotspotLine("checkout_test", "fill_form", 44, 33, 11, 31.0, 20, 0, 13, "semantic_variant"),
+        HotspotLine("invoice_import", "read_pdf", 38, 34, 4, 27.5, 20, 0, 14, "try_encodings"),
+        HotspotLine("checkout_test", "pay", 12, 8, 4, 9.0, 3, 2, 3, "retry_longer"),
+        HotspotLine("nightly_sync", "copy", 9, 2, 7, 6.0, 0, 0, 2, "clean_and_retry"),
+    ]
+    low, high = wilson_interval(recovery.succeeded, recovery.attempts) or (nan, nan)
+    healing = replace(
+        recovery,
+        ci_low=low,
+        ci_high=high,
+        time_share=2.1,
+        verified=31,
+        refuted=7,
+        unknown=recovery.succeeded - 38,
+        strategies=strategies,
+        hotspots=hotspots,
+    )
+    middle = datetime.fromtimestamp(NOW_NS / 1e9 - 3 * 86_400, UTC)
+    warnings = [
+        WarningLine("refuted_heals", strategy="retry_longer", verified=3, refuted=5),
+        WarningLine("healing_masks_failure", "checkout_test", middle, 120, 132, 97.5, 97.7, 90.8, 78.0, -21.0, -4.0),
+    ]
+    return replace(data, numbers=replace(data.numbers, recovery=healing, warnings=warnings))
 
 
 class FixedClock:

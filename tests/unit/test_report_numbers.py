@@ -171,7 +171,7 @@ def test_losses_mark_the_numbers_that_they_touch() -> None:
     """The mark stands at the number and is explained on the same page."""
     data = make_data(0, store=make_store(30, losses=True))
     page = write_page(data, words_of(data))
-    assert "118 resource samples (the journal was full), 3 step ends (no disk or memory)" in page.lossy
+    assert "Resource samples: 118 (the journal was full), step ends: 3 (no disk or memory). " in page.lossy
     assert all(card.value.endswith("†") for card in page.cards if card.value != "-")
     whole = make_data(30)
     clean = write_page(whole, words_of(whole))

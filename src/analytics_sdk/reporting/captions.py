@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analytics_sdk.reporting.advice import find_best
 from analytics_sdk.reporting.critical_path import MOST_ROWS, find_critical
 from analytics_sdk.reporting.findings import (
     find_duration_change,
@@ -12,7 +13,7 @@ from analytics_sdk.reporting.findings import (
     name_steps,
     rank_failing,
 )
-from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.reporting.report_data import Recovery, ReportData
 from analytics_sdk.reporting.words import Words, is_known, shorten
 
 
@@ -32,6 +33,7 @@ CHART_METRICS = {
     "failing_steps": "step",
     "errors": "execution",
     "recoveries": "recovery",
+    "hotspots": "recovery",
     "gantt": "step",
     "resources": "resource",
 }
@@ -49,10 +51,17 @@ def why_missing(key: str, data: ReportData) -> str | None:
         "slow_steps": "none.steps" if not any(is_known(step.p95_duration) for step in numbers.steps) else None,
         "failing_steps": "none.step_failures" if not rank_failing(numbers.steps) else None,
         "recoveries": "none.recoveries" if not numbers.recovery.attempts else None,
+        "hotspots": _why_no_hotspots(numbers.recovery),
         "gantt": "none.timeline" if data.timeline is None or not data.timeline.steps else None,
         "resources": "none.samples" if not data.samples else None,
     }
     return missing[key]
+
+
+def _why_no_hotspots(recovery: Recovery) -> str | None:
+    if any(is_known(line.total_duration) and line.total_duration for line in recovery.hotspots):
+        return None
+    return "none.hotspots" if recovery.attempts else "none.recoveries"
 
 
 def _bucket(data: ReportData, words: Words) -> str:
@@ -103,7 +112,7 @@ def _caption_errors(data: ReportData, words: Words) -> Caption:
 
 
 def _more(n: int, words: Words) -> str:
-    return f"; {words('and_more', n=words.count(n - 8))}" if n > 8 else ""
+    return words("semicolon") + words("and_more", n=words.count(n - 8)) if n > 8 else ""
 
 
 def _caption_slow_steps(data: ReportData, words: Words) -> Caption:
@@ -125,8 +134,17 @@ def _caption_failing_steps(data: ReportData, words: Words) -> Caption:
 
 def _caption_recoveries(data: ReportData, words: Words) -> Caption:
     recovery = data.numbers.recovery
-    about = words("chart.recoveries.about", time=words.seconds(recovery.total_duration))
-    return Caption(words("chart.recoveries"), about + _more(len(recovery.strategies), words))
+    about = words("chart.recoveries.about", n=words.count(recovery.attempts))
+    title = words("chart.recoveries")
+    if best := find_best(recovery.strategies):
+        title = words("chart.recoveries.best", name=shorten(best.strategy, 36), rate=words.percent(best.success_rate))
+    return Caption(title, about + _more(len(recovery.strategies), words))
+
+
+def _caption_hotspots(data: ReportData, words: Words) -> Caption:
+    recovery = data.numbers.recovery
+    about = words("chart.hotspots.about", time=words.seconds(recovery.total_duration))
+    return Caption(words("chart.hotspots"), about + _more(len(recovery.hotspots), words))
 
 
 def _caption_gantt(data: ReportData, words: Words) -> Caption:
@@ -143,14 +161,14 @@ def _caption_gantt(data: ReportData, words: Words) -> Caption:
     )
     moment = words.moment(execution.started_at_ns, seconds=True)
     about = words("chart.gantt.about", id=shorten(execution.execution_id, 16), moment=moment)
+    said = [about]
     if len(find_critical(timeline.steps)) < len(timeline.steps):
-        about += f"; {words('chart.gantt.critical')}"
+        said.append(words("chart.gantt.critical"))
     if timeline.recoveries:
-        about += f"; {words('chart.gantt.recoveries')}"
+        said.append(words("chart.gantt.recoveries"))
     if len(timeline.steps) > MOST_ROWS:
-        n = words.count(len(timeline.steps))
-        about += f"; {words('chart.gantt.cut', shown=words.count(MOST_ROWS), n=n)}"
-    return Caption(title, about)
+        said.append(words("chart.gantt.cut", shown=words.count(MOST_ROWS), n=words.count(len(timeline.steps))))
+    return Caption(title, words("semicolon").join(said))
 
 
 def _caption_resources(data: ReportData, words: Words) -> Caption:
@@ -166,6 +184,7 @@ _CAPTIONS = {
     "slow_steps": _caption_slow_steps,
     "failing_steps": _caption_failing_steps,
     "recoveries": _caption_recoveries,
+    "hotspots": _caption_hotspots,
     "gantt": _caption_gantt,
     "resources": _caption_resources,
 }

@@ -10,12 +10,12 @@ from analytics_sdk.reporting.canvas import SMALL_PT, TITLE_PT, Paper, make_paper
 from analytics_sdk.reporting.captions import CHART_METRICS, Caption, caption_of, why_missing
 from analytics_sdk.reporting.findings import rank_failing
 from analytics_sdk.reporting.gantt import draw_gantt, gantt_height_in
+from analytics_sdk.reporting.healing import draw_hotspots, draw_recoveries
 from analytics_sdk.reporting.over_time import draw_duration, draw_resources, draw_success
 from analytics_sdk.reporting.ranking import (
     draw_distribution,
     draw_errors,
     draw_failing_steps,
-    draw_recoveries,
     draw_slow_steps,
     rank_slow,
     rows_height_in,
@@ -52,7 +52,8 @@ CHARTS = (
     Chart("slow_steps", draw_slow_steps, lambda data: rows_height_in(len(rank_slow(data.numbers.steps))) + 0.24),
     Chart("failing_steps", draw_failing_steps, lambda data: rows_height_in(len(rank_failing(data.numbers.steps)), 1)),
     Chart("errors", draw_errors, lambda data: rows_height_in(len(data.numbers.errors))),
-    Chart("recoveries", draw_recoveries, lambda data: rows_height_in(len(data.numbers.recovery.strategies), 1)),
+    Chart("recoveries", draw_recoveries, lambda data: rows_height_in(len(data.numbers.recovery.strategies)) + 0.24),
+    Chart("hotspots", draw_hotspots, lambda data: rows_height_in(len(data.numbers.recovery.hotspots))),
     Chart("gantt", draw_gantt, lambda data: gantt_height_in(data.timeline), is_wide=True),
     Chart("resources", draw_resources, lambda data: 0.54 + 1.25 * max(1, len(read_usage(data))), is_wide=True),
 )

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.results import Distribution
-from analytics_sdk.reporting.report_data import ErrorLine, Halves, ReportData, StepLine, bucket_counts
-from analytics_sdk.reporting.words import Words, make_inert, shorten
+from analytics_sdk.reporting.report_data import ErrorLine, Halves, HotspotLine, ReportData, StepLine, bucket_counts
+from analytics_sdk.reporting.words import NOTHING, Words, make_inert, shorten
 
 ENOUGH = 20
 """Executions needed on each side of a comparison."""
@@ -100,6 +100,12 @@ def name_steps(steps: Sequence[StepLine]) -> Callable[[StepLine], str]:
     for step in steps:
         homes.setdefault(step.node_id, set()).add(step.workflow_id)
     return lambda step: f"{step.workflow_id} / {step.node_id}" if len(homes.get(step.node_id, ())) > 1 else step.node_id
+
+
+def name_node(workflow_id: str | None, node_id: str | None, among: Sequence[HotspotLine]) -> str:
+    """How to call a step that was healed: by its node, and by its workflow too where two have a node of that name."""
+    several = sum(other.node_id == node_id for other in among) > 1
+    return f"{workflow_id} / {node_id}" if several and workflow_id else node_id or workflow_id or NOTHING
 
 
 def name_error(error: ErrorLine, words: Words) -> str:

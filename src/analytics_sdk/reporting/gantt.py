@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from analytics_sdk.query.results import RecoveryRow, StepRow, Timeline
-from analytics_sdk.reporting.canvas import SMALL_PT, Paper, add_axes
+from analytics_sdk.reporting.canvas import SMALL_PT, Paper, add_axes, ink_boxes
 from analytics_sdk.reporting.critical_path import choose_steps, find_critical
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.scales import place_linear_ticks
@@ -69,14 +69,13 @@ def draw_gantt(paper: Paper, data: ReportData, words: Words, theme: Theme) -> No
     where = {step.step_no: row for row, step in enumerate(steps)}
     for recovery in timeline.recoveries:
         row = where.get(recovery.step_no, rows - 1) if recovery.step_no is not None else rows - 1
-        axes.barh(
-            [row + 0.5],
-            [max(recovery.duration_ns, (end_ns - start_ns) / 400)],
-            0.3,
-            left=recovery.started_at_ns - start_ns,
-            color=theme.recovered if recovery.success else theme.paper,
-            edgecolor=theme.paper if recovery.success else theme.ink,
-            linewidth=0.8,
+        length = max(recovery.duration_ns, (end_ns - start_ns) / 400)
+        ink_boxes(
+            axes,
+            [(recovery.started_at_ns - start_ns, row + 0.35, length, 0.3)],
+            theme.recovered if recovery.success else theme.paper,
+            edge=theme.paper if recovery.success else theme.ink,
+            edge_pt=0.8,
             zorder=4,
         )
 
@@ -97,9 +96,10 @@ def _draw_step(
     x = step.started_at_ns - start_ns
     length = (step.ended_at_ns or end_ns) - step.started_at_ns
     shown = max(length, (end_ns - start_ns) / 400)
-    axes.barh([row + 0.5], [shown], 0.62, left=x, color=colour, alpha=1 if is_critical else 0.4, linewidth=0, zorder=2)
+    box = (x, row + 0.19, shown, 0.62)
+    ink_boxes(axes, [box], colour, alpha=1 if is_critical else 0.4)
     if not is_critical:
-        axes.barh([row + 0.5], [shown], 0.62, left=x, color="none", edgecolor=colour, linewidth=0.8, zorder=2)
+        ink_boxes(axes, [box], "none", edge=colour, edge_pt=0.8)
     said = words.duration(step.duration_ns) if step.duration_ns is not None else words.status("running")
     if step.status not in ("success", "running"):
         said += f", {words.status(step.status)}"

@@ -22,6 +22,8 @@ from analytics_sdk.reporting.words import Words
 MOST_EXECUTIONS = 10_000
 """So many executions are kept with the numbers, the newest; a report as CSV keeps all."""
 FEWEST_POINTS, MOST_POINTS = 12, 60
+ENOUGH_A_POINT = 20
+"""So many executions a point, where there are enough for FEWEST_POINTS: a rate or a p95 of fewer is mostly chance."""
 DEFAULT_PERIOD = timedelta(days=7)
 
 _SHORT_BUCKETS_NS = tuple(seconds * 10**9 for seconds in (1, 2, 5, 10, 15, 30))
@@ -97,7 +99,7 @@ def _choose_buckets(start_ns: int, end_ns: int, n: int, words: Words) -> tuple[i
 
     Few executions get few buckets, because a rate of one or two says nothing.
     """
-    most = min(MOST_POINTS, max(FEWEST_POINTS, n // 4))
+    most = min(MOST_POINTS, max(FEWEST_POINTS, n // ENOUGH_A_POINT))
     span_ns = (end_ns - start_ns) * MOST_POINTS // most
     bucket_ns = next((step for step in _SHORT_BUCKETS_NS if span_ns / step <= MOST_POINTS), None)
     if bucket_ns is None:

@@ -38,6 +38,7 @@ class _Drawn(NamedTuple):
     name: str
     figures: list[_Figure]
     nothing: list[str]
+    notes: list[str]
     table: Table | None
 
 
@@ -80,7 +81,7 @@ def _draw(section: Section, data: ReportData, words: Words) -> _Drawn:
         )
         caption = caption_of(key, data, words)
         figures.append(_Figure(key, caption, chart.is_wide, wide, narrow, make_table(key, data, words)))
-    return _Drawn(section.key, section.name, figures, section.nothing, section.table)
+    return _Drawn(section.key, section.name, figures, section.nothing, section.notes, section.table)
 
 
 def render_html(data: ReportData) -> str:
@@ -97,8 +98,8 @@ def render_html(data: ReportData) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("report.html").render(
-        page={name: getattr(page, name) for name in ("title", "about", "sentences", "lossy", "cards", "made")}
-        | {"sections": sections},
+        page=page,
+        sections=sections,
         words=words,
         policy=policy,
         style=style,

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.results import Point
-from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, size_of
+from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, ink_boxes, size_of
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.scales import (
     Tick,
@@ -24,7 +24,7 @@ from analytics_sdk.reporting.theme import SERIES, Theme, colour_of
 from analytics_sdk.reporting.usage import Usage, read_usage
 from analytics_sdk.reporting.words import Words
 
-_LEFT, _RIGHT, _BOTTOM, _TOP = 0.56, 0.98, 0.42, 0.12
+_LEFT, _RIGHT, _BOTTOM, _TOP = 0.56, 1.06, 0.42, 0.12
 _COUNTS_IN = 0.72
 _FEW_POINTS = 24
 _LINE_PT = 1.7
@@ -113,6 +113,11 @@ def last_known(ys: Sequence[float]) -> float | None:
     return next((y for y in reversed(ys) if isfinite(y)), None)
 
 
+def _name_end(name: str, value: str, words: Words) -> str:
+    """A line's name with the number of the whole period, which need not be that of the line's last point."""
+    return f"{name}\n{words('mark.overall', value=value)}"
+
+
 def draw_success(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """The success rate with its interval and the first-pass rate; beneath, how many executions by their outcome."""
     rates = add_axes(paper, theme, _LEFT, _BOTTOM + _COUNTS_IN + 0.2, _RIGHT, _TOP)
@@ -148,16 +153,16 @@ def draw_success(paper: Paper, data: ReportData, words: Words, theme: Theme) -> 
     step = 5 if floor >= 80 else 10 if floor >= 60 else 25 if floor >= 0 and floor % 25 == 0 else 20
     ink_frame(rates, theme, [Tick(y, f"{y} %") for y in range(100, int(floor) - 1, -step)])
     ink_time_axis(rates, data, words, labels=False)
+    overall = data.numbers.success_rate
+    lines = [("success", success, overall.success_rate, theme.success)]
+    if needed_help:
+        lines.append(("first_pass", first, overall.first_pass_rate, theme.recovered))
     ends = [
-        End(y, f"{words('mark.success')}\n{words.percent(data.numbers.success_rate.success_rate)}", theme.success)
-        for y in [last_known(success)]
+        End(y, _name_end(words(f"mark.{name}"), words.percent(rate), words), colour)
+        for name, ys, rate, colour in lines
+        for y in [last_known(ys)]
         if y is not None
     ]
-    if needed_help:
-        rate = words.percent(data.numbers.success_rate.first_pass_rate)
-        ends += [
-            End(y, f"{words('mark.first_pass')}\n{rate}", theme.recovered) for y in [last_known(first)] if y is not None
-        ]
     ink_ends(rates, theme, ends, 0.32)
     _draw_counts(counts, data, words, theme)
 
@@ -190,7 +195,8 @@ def _draw_counts(axes: Axes, data: ReportData, words: Words, theme: Theme) -> No
     for name, colour in colours.items():
         heights = [outcome[name] for outcome in outcomes]
         if any(heights):
-            axes.bar(xs, heights, widths, bottom=feet, color=colour, linewidth=0)
+            boxes = [(x - w / 2, foot, w, h) for x, w, foot, h in zip(xs, widths, feet, heights, strict=True) if h]
+            ink_boxes(axes, boxes, colour)
             feet = [foot + height for foot, height in zip(feet, heights, strict=True)]
     ticks = place_count_ticks(max(feet, default=1) or 1, 2, words)
     axes.set_ylim(0, max(ticks[-1].at, max(feet, default=1)) * 1.04)
@@ -224,7 +230,7 @@ def _draw_counts(axes: Axes, data: ReportData, words: Words, theme: Theme) -> No
 
 def draw_duration(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """p50 and p95 of executions with the band between them; on a log axis where they span much."""
-    axes = add_axes(paper, theme, 0.66, _BOTTOM, _RIGHT - 0.12, _TOP)
+    axes = add_axes(paper, theme, 0.66, _BOTTOM, _RIGHT, _TOP)
     xs = middles_s(data.points, data.start_ns)
     p50 = [nan if point.p50_duration_ns is None else float(max(1, point.p50_duration_ns)) for point in data.points]
     p95 = [nan if point.p95_duration_ns is None else float(max(1, point.p95_duration_ns)) for point in data.points]
@@ -247,7 +253,7 @@ def draw_duration(paper: Paper, data: ReportData, words: Words, theme: Theme) ->
     ink_time_axis(axes, data, words)
     performance = data.numbers.performance
     ends = [
-        End(y, f"{name}\n{words.seconds(value)}", theme.accent)
+        End(y, _name_end(name, words.seconds(value), words), theme.accent)
         for name, ys, value in (("p95", p95, performance.p95_duration), ("p50", p50, performance.p50_duration))
         for y in [last_known(ys)]
         if y is not None
@@ -262,7 +268,7 @@ def draw_resources(paper: Paper, data: ReportData, words: Words, theme: Theme) -
     each_in = (height_in - _TOP - _BOTTOM) / max(1, len(panels))
     for i, panel in enumerate(panels):
         bottom = _BOTTOM + (len(panels) - 1 - i) * each_in
-        axes = add_axes(paper, theme, 0.66, bottom + 0.06, _RIGHT + 0.25, height_in - bottom - each_in + 0.24)
+        axes = add_axes(paper, theme, 0.66, bottom + 0.06, _RIGHT + 0.17, height_in - bottom - each_in + 0.24)
         _draw_panel(axes, panel, data, words, theme, is_last=i == len(panels) - 1)
 
 

@@ -4,22 +4,40 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from analytics_sdk.reporting.advice import write_healing_notes, write_warnings
 from analytics_sdk.reporting.captions import CHART_METRICS, name_workflows, why_missing
 from analytics_sdk.reporting.findings import ENOUGH, write_sentences
+from analytics_sdk.reporting.listings import (
+    has_step_resources,
+    hotspots_table,
+    latest_table,
+    running_table,
+    step_resources_table,
+    workflows_table,
+)
 from analytics_sdk.reporting.phrases import PHRASES
 from analytics_sdk.reporting.report_data import ReportData
-from analytics_sdk.reporting.tables import Table, latest_table, running_table, workflows_table
+from analytics_sdk.reporting.tables import Table
 from analytics_sdk.reporting.words import Words, is_known, make_inert
 
 MARK = "†"
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("executions", ("success", "duration", "distribution", "slow_steps")),
-    ("failures", ("failing_steps", "errors", "recoveries")),
+    ("failures", ("failing_steps", "errors")),
+    ("healing", ("recoveries", "hotspots")),
     ("slowest", ("gantt",)),
     ("resources", ("resources",)),
 )
 """Headings and the charts under them, in the order of the page."""
+TABLE_METRICS = {
+    "workflows": "execution",
+    "hotspots": "recovery",
+    "step_resources": "resource",
+    "running": "execution",
+    "latest": "execution",
+}
+"""The tables that stand alone after the charts, and the metric type that asks for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +57,7 @@ class Section:
     name: str
     charts: list[str] = field(default_factory=list)
     nothing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     table: Table | None = None
 
 
@@ -49,6 +68,7 @@ class Page:
     title: str
     about: list[str]
     sentences: list[str]
+    warnings: list[str]
     lossy: str
     cards: list[Card]
     sections: list[Section]
@@ -74,6 +94,7 @@ def write_page(data: ReportData, words: Words) -> Page:
         make_inert(data.title),
         about,
         write_sentences(data, words),
+        write_warnings(data, words) if {"execution", "recovery"} & set(data.metric_types) else [],
         _say_losses(data, words),
         [] if data.is_empty else _write_cards(data, words),
         [] if data.is_empty else _list_sections(data, words),
@@ -94,7 +115,8 @@ def _say_losses(data: ReportData, words: Words) -> str:
         )
         for loss in losses
     ]
-    return words("lossy", losses=", ".join(said))
+    listed = ", ".join(said)
+    return words("lossy", losses=listed[:1].upper() + listed[1:])
 
 
 def _name(words: Words, family: str, word: str) -> str:
@@ -133,7 +155,7 @@ def _write_cards(data: ReportData, words: Words) -> list[Card]:
         cards.append(Card(words("card.duration"), words.seconds(performance.p50_duration) + mark * timed, lines))
     if "recovery" in data.metric_types:
         lines = [
-            words("card.attempts", succeeded=words.count(recovery.succeeded), attempts=words.count(recovery.attempts))
+            words("card.attempts", share=words.share(recovery.succeeded, recovery.attempts))
             if recovery.attempts
             else words("none.recoveries")
         ]
@@ -150,14 +172,17 @@ def _list_sections(data: ReportData, words: Words) -> list[Section]:
         shown = [chart for chart in asked if missing[chart] is None]
         reasons = list(dict.fromkeys(words(reason) for reason in missing.values() if reason))
         if shown or (reasons and key != "slowest"):
-            sections.append(Section(key, words(f"section.{key}"), shown, reasons))
+            notes = write_healing_notes(data, words) if key == "healing" else []
+            sections.append(Section(key, words(f"section.{key}"), shown, reasons, notes))
     tables: list[tuple[str, bool, Callable[[ReportData, Words], Table]]] = [
         ("workflows", len(data.numbers.workflows) > 1, workflows_table),
+        ("hotspots", bool(data.numbers.recovery.hotspots), hotspots_table),
+        ("step_resources", has_step_resources(data), step_resources_table),
         ("running", bool(data.numbers.running), running_table),
         ("latest", bool(data.executions), latest_table),
     ]
     for key, is_shown, make in tables:
-        if is_shown and "execution" in data.metric_types:
+        if is_shown and TABLE_METRICS[key] in data.metric_types:
             section = Section(key, words(f"section.{key}"), table=make(data, words))
-            sections.insert(1 if key == "workflows" else len(sections), section)
+            sections.append(section)
     return sections

@@ -16,11 +16,12 @@ PHRASES: dict[str, tuple[str, str]] = {
     "interval": ("{low} - {high} %", "{low} - {high} %"),
     "approximate": ("percentiles within {error}", "percentiles à {error} près"),
     "lossy": (
-        "† Something is missing: {losses}. Numbers marked † are made from the rest.",
-        "† Il manque des données : {losses}. Les nombres marqués † viennent du reste.",
+        "† Some records are missing. {losses}. Numbers marked † are made from the rest.",
+        "† Il manque des données. {losses}. Les nombres marqués † viennent du reste.",
     ),
-    "loss": ("{n} {kind} ({reason})", "{n} {kind} ({reason})"),
-    "and_more": ("and {n} more in the table", "et {n} de plus dans le tableau"),
+    "loss": ("{kind}: {n} ({reason})", "{kind} : {n} ({reason})"),
+    "semicolon": ("; ", " ; "),
+    "and_more": ("{n} more in the table", "encore {n} dans le tableau"),
     "and_left_out": ("and {n} more", "et {n} de plus"),
     # reasons why there is no number
     "none.ended": ("nothing has ended yet", "rien ne s'est encore terminé"),
@@ -31,6 +32,8 @@ PHRASES: dict[str, tuple[str, str]] = {
     "none.step_failures": ("No step failed.", "Aucune étape n'a échoué."),
     "none.samples": ("No resource sample was taken.", "Aucune mesure de ressources n'a été prise."),
     "none.durations": ("No execution has run to its end.", "Aucune exécution n'est allée à son terme."),
+    "none.hotspots": ("No step needed recovery again and again.", "Aucune étape n'a été sans cesse reprise."),
+    "none.moment": ("the middle of the period", "milieu de la période"),
     "none.timeline": ("No execution with steps to show.", "Aucune exécution dont montrer les étapes."),
     # the three sentences
     "works.none": ("Nothing was recorded in this period.", "Rien n'a été enregistré pendant cette période."),
@@ -51,7 +54,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     ),
     "works.few": (
         "{succeeded} of {n} executions succeeded: too few to say more than {low} - {high} %.",
-        "{succeeded} exécutions sur {n} ont réussi : trop peu pour dire mieux que {low} - {high} %.",
+        "Sur {n} exécutions, {succeeded} de réussies : trop peu pour dire mieux que {low} - {high} %.",
     ),
     "works.rate": ("{rate} of {n} executions succeeded.", "{rate} des {n} exécutions ont réussi."),
     "works.healed": (
@@ -93,8 +96,19 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Aucune exécution n'a échoué ; {step} a eu le plus besoin de reprises ({recovered}).",
     ),
     "breaks.some": (
-        "{failed} failed, with no step or error recorded for it.",
+        "{failed} failed, with no step and no error recorded.",
         "{failed} en échec, sans étape ni erreur enregistrée.",
+    ),
+    # what a reader should know before trusting the headline
+    "warning.masks": (
+        "{workflow} holds up only thanks to recovery: since {moment}, runs that needed none went from {before} to "
+        "{after} while success stayed at {success}.",
+        "{workflow} ne tient que grâce aux reprises : depuis le {moment}, la part sans reprise est passée de {before} "
+        "à {after} alors que le succès reste à {success}.",
+    ),
+    "warning.refuted": (
+        "Check {strategy}: of its successes that could be checked, {share} turned out wrong.",
+        "À vérifier, {strategy} : succès contrôlables démentis par la suite, {share}.",
     ),
     # headline cards
     "card.success": ("Success rate", "Taux de succès"),
@@ -102,20 +116,26 @@ PHRASES: dict[str, tuple[str, str]] = {
     "card.executions": ("Executions", "Exécutions"),
     "card.outcome": ("{failed} failed", "{failed} en échec"),
     "card.running": ("{n} running", "{n} en cours"),
-    "card.uncounted": ("{n} cancelled or skipped", "{n} annulées ou sautées"),
+    "card.uncounted": ("{n} cancelled or skipped", "annulées ou sautées : {n}"),
     "card.duration": ("Typical duration", "Durée typique"),
     "card.p95": ("95 % within {p95}", "95 % en moins de {p95}"),
     "card.longest": ("the longest took {longest}", "la plus longue : {longest}"),
     "card.healing": ("Saved by recovery", "Sauvées par reprise"),
-    "card.attempts": ("{succeeded} of {attempts} attempts worked", "{succeeded} tentatives sur {attempts} réussies"),
+    "card.attempts": ("attempts that worked: {share}", "tentatives réussies : {share}"),
     # sections
     "section.executions": ("Executions", "Exécutions"),
-    "section.failures": ("What breaks, and what recovery saves", "Ce qui échoue, et ce que les reprises sauvent"),
+    "section.failures": ("What breaks", "Ce qui échoue"),
+    "section.healing": ("What recovery saves, and costs", "Ce que les reprises sauvent, et coûtent"),
+    "section.hotspots": ("Steps healed again and again", "Étapes sans cesse reprises"),
+    "section.step_resources": ("Resources by step", "Ressources par étape"),
     "section.slowest": ("The slowest execution", "L'exécution la plus lente"),
     "section.resources": ("Resources", "Ressources"),
     "section.workflows": ("Workflows", "Workflows"),
     "section.running": ("Still running", "Encore en cours"),
     "section.latest": ("Latest executions", "Dernières exécutions"),
+    "table_of": ("Table: {name}", "Tableau : {name}"),
+    "skip": ("Skip to the numbers", "Aller aux nombres"),
+    "beware": ("Beware:", "Attention :"),
     "show_table": ("Show the numbers", "Voir les nombres"),
     # charts
     "chart.success": ("Success rate", "Taux de succès"),
@@ -162,10 +182,44 @@ PHRASES: dict[str, tuple[str, str]] = {
     "chart.errors.leads": ("{name} is {share} of all errors", "{name} représente {share} des erreurs"),
     "error.other": ("all others", "toutes les autres"),
     "error.unnamed": ("(no error recorded)", "(sans erreur enregistrée)"),
-    "chart.recoveries": ("Recoveries by strategy", "Reprises par stratégie"),
+    "chart.recoveries": ("Strategies compared", "Stratégies comparées"),
+    "chart.recoveries.best": ("{name} works most often: {rate}", "{name} réussit le plus souvent : {rate}"),
     "chart.recoveries.about": (
-        "Attempts that worked and that did not; {time} spent on recovery in all",
-        "Tentatives réussies et échouées ; {time} passées en reprises au total",
+        "Share of attempts that worked, with 95 % interval, and the time of one attempt; {n} attempts",
+        "Part des tentatives réussies, intervalle à 95 %, et temps d'une tentative ; tentatives : {n}",
+    ),
+    "chart.hotspots": ("Time spent recovering, by step", "Temps de reprise par étape"),
+    "chart.hotspots.about": (
+        "All attempts at a step together; {time} in all",
+        "Toutes les tentatives d'une étape ensemble ; {time} au total",
+    ),
+    "healing.cost": (
+        "Recovery took {time}, {share} of the time of all executions.",
+        "Les reprises ont pris {time}, soit {share} du temps de toutes les exécutions.",
+    ),
+    "healing.checked": (
+        "Of what recovery called a success, later steps confirmed {verified} and refuted {refuted}; {unknown} could "
+        "not be checked.",
+        "Succès annoncés par les reprises : confirmés par la suite, {verified} ; démentis, {refuted} ; "
+        "invérifiables, {unknown}.",
+    ),
+    "attempt": ("{share} worked, {time} each", "réussies : {share} ; {time} chacune"),
+    # what to do about a step that is healed again and again
+    "advice.refuted": (
+        "Check what {strategy} does: its success did not always hold.",
+        "Vérifier {strategy} : son succès n'a pas toujours tenu.",
+    ),
+    "advice.build_in": (
+        "Make {strategy} the normal way of this step: it nearly always works.",
+        "Faire de {strategy} la voie normale de cette étape : elle réussit presque toujours.",
+    ),
+    "advice.mend": (
+        "Mend the cause: recovery seldom helps here.",
+        "Corriger la cause : les reprises aident rarement ici.",
+    ),
+    "advice.look": (
+        "Find out why it fails: recovery helps, but not always.",
+        "Chercher la cause : les reprises aident, mais pas toujours.",
     ),
     "chart.gantt": ("{workflow}: {duration}", "{workflow} : {duration}"),
     "chart.gantt.healing": (
@@ -191,6 +245,7 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Processeur et mémoire de l'arbre de processus, par processus ; {n} mesures",
     ),
     # marks in charts
+    "mark.overall": ("{value} overall", "{value} au total"),
     "mark.success": ("success", "succès"),
     "mark.first_pass": ("first pass", "sans reprise"),
     "mark.after_recovery": ("after recovery", "après reprise"),
@@ -240,6 +295,13 @@ PHRASES: dict[str, tuple[str, str]] = {
     "column.strategy": ("Strategy", "Stratégie"),
     "column.attempts": ("Attempts", "Tentatives"),
     "column.worked": ("Worked", "Réussies"),
+    "column.interval": ("95 % interval", "Intervalle à 95 %"),
+    "column.total": ("In all", "Au total"),
+    "column.verified": ("Confirmed", "Confirmées"),
+    "column.refuted": ("Refuted", "Démenties"),
+    "column.unknown": ("Unchecked", "Invérifiées"),
+    "column.advice": ("What to do", "Que faire"),
+    "column.cpu_avg": ("CPU, average", "Processeur, moyenne"),
     "column.status": ("Status", "Statut"),
     "column.started": ("Started", "Début"),
     "column.duration": ("Duration", "Durée"),
@@ -250,6 +312,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "column.samples": ("Samples", "Mesures"),
     "column.cpu": ("CPU, peak", "Processeur, pic"),
     "column.memory": ("Memory, peak", "Mémoire, pic"),
+    "column.gpu_avg": ("GPU, average", "GPU, moyenne"),
     "column.gpu": ("GPU, peak", "GPU, pic"),
     # kinds and reasons of losses
     "loss.execution_start": ("execution starts", "débuts d'exécution"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, write_text
+from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, ink_boxes, write_text
 from analytics_sdk.reporting.findings import name_error, name_steps, rank_failing
 from analytics_sdk.reporting.over_time import ink_frame
 from analytics_sdk.reporting.report_data import ReportData, StepLine
@@ -38,7 +38,8 @@ class Row:
     value: str
 
 
-def _letters(width_in: float) -> int:
+def fit_letters(width_in: float) -> int:
+    """About how many letters of a name fit a width."""
     return max(12, int(width_in / 0.083))
 
 
@@ -47,7 +48,7 @@ def rows_height_in(n: int, legends: int = 0) -> float:
     return max(1, min(n, MOST_ROWS)) * ROW_IN + legends * LEGEND_IN + 0.1
 
 
-def _draw_rows(paper: Paper, theme: Theme, rows: Sequence[Row], legend: Sequence[tuple[str, str]] = ()) -> None:
+def draw_rows(paper: Paper, theme: Theme, rows: Sequence[Row], legend: Sequence[tuple[str, str]] = ()) -> None:
     """Bars that start at zero, all on one scale."""
     width_in, height_in = paper.width_in, paper.height_in
     _draw_legend(paper, theme, legend)
@@ -57,12 +58,11 @@ def _draw_rows(paper: Paper, theme: Theme, rows: Sequence[Row], legend: Sequence
     scale = (width_in - _VALUE_IN) / longest
     for i, row in enumerate(rows):
         y = top - i * ROW_IN
-        write_text(paper, 0, y - 0.14, shorten(row.name, _letters(width_in)), theme.ink)
+        write_text(paper, 0, y - 0.14, shorten(row.name, fit_letters(width_in)), theme.ink)
         foot = y - 0.2 - _BAR_IN / 2
-        axes.plot([0, width_in - _VALUE_IN], [foot, foot], color=theme.rule, linewidth=0.8, zorder=1)
         x = 0.0
         for length, colour in row.parts:
-            axes.barh([foot], [length * scale], _BAR_IN, left=x, color=colour, linewidth=0, zorder=2)
+            ink_boxes(axes, [(x, foot - _BAR_IN / 2, length * scale, _BAR_IN)], colour)
             x += length * scale
         write_text(paper, x + 0.07, foot, row.value, theme.ink, size=SMALL_PT, valign="center")
 
@@ -111,7 +111,7 @@ def draw_slow_steps(paper: Paper, data: ReportData, words: Words, theme: Theme) 
     axes.set_axisbelow(True)
     for i, step in enumerate(steps):
         y = rows_in - i * ROW_IN
-        write_text(paper, 0, 0.3 + y - 0.14, shorten(name(step), _letters(width_in)), theme.ink)
+        write_text(paper, 0, 0.3 + y - 0.14, shorten(name(step), fit_letters(width_in)), theme.ink)
         p50, p95 = max(1.0, step.p50_duration * 1e9), max(1.0, step.p95_duration * 1e9)
         axes.plot([p50, p95], [y - 0.27, y - 0.27], color=theme.accent, linewidth=4, alpha=0.35, solid_capstyle="butt")
         axes.plot([p50], [y - 0.27], marker="o", markersize=5.5, color=theme.accent, clip_on=False)
@@ -133,7 +133,7 @@ def draw_failing_steps(paper: Paper, data: ReportData, words: Words, theme: Them
         for step in steps
     ]
     legend = [(words("mark.gone"), theme.failed), (words("mark.saved"), theme.recovered)]
-    _draw_rows(paper, theme, rows, legend)
+    draw_rows(paper, theme, rows, legend)
 
 
 def draw_errors(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
@@ -147,21 +147,7 @@ def draw_errors(paper: Paper, data: ReportData, words: Words, theme: Theme) -> N
         )
         for error in data.numbers.errors[:MOST_ROWS]
     ]
-    _draw_rows(paper, theme, rows)
-
-
-def draw_recoveries(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
-    """Attempts of each strategy: those that worked, and those that did not."""
-    rows = [
-        Row(
-            line.strategy,
-            [(line.succeeded, theme.recovered), (line.attempts - line.succeeded, theme.neutral)],
-            words.share(line.succeeded, line.attempts),
-        )
-        for line in data.numbers.recovery.strategies[:MOST_ROWS]
-    ]
-    legend = [(words("mark.worked"), theme.recovered), (words("mark.did_not"), theme.neutral)]
-    _draw_rows(paper, theme, rows, legend)
+    draw_rows(paper, theme, rows)
 
 
 def draw_distribution(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
@@ -174,15 +160,7 @@ def draw_distribution(paper: Paper, data: ReportData, words: Words, theme: Theme
     low = min((low for low, _, _ in bins), default=1e9) / 1.25
     high = max((high for _, high, _ in bins), default=1e9) * 1.25
     axes.set_xlim(low, high)
-    axes.bar(
-        [low for low, _, _ in bins],
-        [count for _, _, count in bins],
-        [(high - low) * 0.92 for low, high, _ in bins],
-        align="edge",
-        color=theme.accent,
-        alpha=0.75,
-        linewidth=0,
-    )
+    ink_boxes(axes, [(low, 0, (high - low) * 0.92, count) for low, high, count in bins], theme.accent, alpha=0.75)
     tallest = max((count for _, _, count in bins), default=1)
     ticks = place_count_ticks(tallest, 3, words)
     axes.set_ylim(0, max(tallest * 1.06, ticks[-1].at if len(ticks) < 3 else 0))

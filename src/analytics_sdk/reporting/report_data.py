@@ -113,24 +113,73 @@ class ErrorLine:
 
 @dataclass(frozen=True, slots=True)
 class StrategyLine:
-    """One way of recovering."""
+    """One way of recovering. Of the attempts that worked, later steps verified or refuted some; the rest is unknown."""
 
     strategy: str
     attempts: int = 0
     succeeded: int = 0
     success_rate: float = nan
+    ci_low: float = nan
+    ci_high: float = nan
     avg_duration: float = nan
+    total_duration: float = nan
+    verified: int = 0
+    refuted: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HotspotLine:
+    """A step that recovery has to help again and again."""
+
+    workflow_id: str | None
+    node_id: str | None
+    attempts: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    total_duration: float = nan
+    verified: int = 0
+    refuted: int = 0
+    unknown: int = 0
+    top_strategy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """All attempts to recover."""
+    """All attempts to recover; `time_share` is what they took of the time of all executions, in percent."""
 
     attempts: int = 0
     succeeded: int = 0
     success_rate: float = nan
+    ci_low: float = nan
+    ci_high: float = nan
     total_duration: float = 0.0
+    time_share: float = nan
+    verified: int = 0
+    refuted: int = 0
+    unknown: int = 0
     strategies: list[StrategyLine] = field(default_factory=list)
+    hotspots: list[HotspotLine] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class WarningLine:
+    """Something that a reader should know before trusting the headline; which fields it has depends on its code."""
+
+    code: str
+    workflow_id: str | None = None
+    split_at: datetime | None = None
+    n_before: int = 0
+    n_after: int = 0
+    success_rate_before: float = nan
+    success_rate_after: float = nan
+    first_pass_rate_before: float = nan
+    first_pass_rate_after: float = nan
+    change_ci_low: float = nan
+    change_ci_high: float = nan
+    strategy: str | None = None
+    verified: int = 0
+    refuted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +229,7 @@ class Numbers:
     running: list[RunningLine] = field(default_factory=list)
     losses: list[LossLine] = field(default_factory=list)
     resources: dict[str, Any] = field(default_factory=dict)
+    warnings: list[WarningLine] = field(default_factory=list)
     data_complete: bool = True
 
 

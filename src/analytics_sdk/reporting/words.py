@@ -27,7 +27,12 @@ _HIDDEN = re.compile(
 )
 
 
-_BREAKABLE = re.compile(r"(?<=\d) (?=(?:%|[KMGTP]?i?[Bo]|[nµm]?s|min|h|d|j)(?!\w))|(?<=[<>]) (?=\d)| (?=[;:!?])")
+_RANGE = re.compile(r"(?<=\d) - (?=\d)")
+"""Its hyphen too, because a line may end after one even before a space that does not break."""
+_BREAKABLE = re.compile(
+    r"(?<=\d) (?=(?:%|[KMGTP]?i?[Bo]|[nµm]?s|min|h|d|j)(?!\w))|(?<=[<>]) (?=\d)| (?=[;:!?])"
+    r"|(?<=\d) (?=[^\W\d]+\.? \d{4}\b)|(?<=[^\W\d]) (?=\d{4}\b)|(?<=[^\W\d]\.) (?=\d{4}\b)"  # dates
+)
 
 
 def make_inert(text: str) -> str:
@@ -46,7 +51,7 @@ def shorten(text: str, limit: int) -> str:
 
 def keep_units(text: str) -> str:
     """Text in which a number and its unit stay on one line."""
-    return _BREAKABLE.sub("\u00a0", text)
+    return _RANGE.sub("\u00a0\u2011\u00a0", _BREAKABLE.sub("\u00a0", text))
 
 
 def is_known(value: float | None) -> bool:
@@ -98,17 +103,26 @@ class Words:
             return self._localise("< 0.1 %")
         return self._localise(f"{value:.1f} %")
 
+    def percent_mark(self, value: float) -> str:
+        """A whole percent, as on an axis."""
+        return f"{value:.0f} %"
+
     def rate(self, value: float, n: int, part: int, interval: tuple[float, float]) -> str:
         """A percent; with its n and its interval when n is below FEW."""
         detail = self.evidence(n, part, interval)
         return f"{self.percent(value)} ({detail})" if detail and is_known(value) else self.percent(value)
 
+    def interval(self, low: float, high: float) -> str:
+        """`72 - 99 %`."""
+        if not (is_known(low) and is_known(high)):
+            return NOTHING
+        return self("interval", low=f"{low:.0f}", high=f"{high:.0f}")
+
     def evidence(self, n: int, part: int, interval: tuple[float, float]) -> str:
         """What a percent of few rests on: `15 of 16, 72 - 99 %`. Empty when n is 0 or not small."""
         if not 0 < n < FEW:
             return ""
-        low, high = interval
-        return f"{self.share(part, n)}, {self('interval', low=f'{low:.0f}', high=f'{high:.0f}')}"
+        return f"{self.share(part, n)}, {self.interval(*interval)}"
 
     def share(self, part: int, whole: int) -> str:
         """`15 of 16`."""
@@ -171,7 +185,8 @@ class Words:
     def day(self, at_ns: int, *, year: bool = True) -> str:
         """`17 Nov 2026`."""
         moment = self.local(at_ns)
-        return f"{moment.day} {_MONTHS[self.language][moment.month - 1]}" + (f" {moment.year}" if year else "")
+        day = "1er" if self.language == "fr" and moment.day == 1 else str(moment.day)
+        return f"{day} {_MONTHS[self.language][moment.month - 1]}" + (f" {moment.year}" if year else "")
 
     def clock(self, at_ns: int, *, seconds: bool = False) -> str:
         """`14:05`."""

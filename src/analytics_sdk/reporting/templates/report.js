@@ -6,11 +6,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.type = "button";
     button.textContent = head.textContent;
     head.replaceChildren(button);
+    head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
       const isNumber = head.classList.contains("number");
       const now = head.getAttribute("aria-sort");
-      const down = now ? now === "ascending" : isNumber;
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      const down = now === "none" ? isNumber : now === "ascending";
+      heads.forEach((other) => other.setAttribute("aria-sort", "none"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const value = (row) => row.cells[column].dataset.value;
       const number = (row) => { const found = value(row); return found === "" ? -Infinity : Number(found); };
