@@ -105,7 +105,10 @@ def _settled(given: dict[str, Any], *, check: bool = True) -> "AnalyticsSystem":
         active.recorder = new.recorder if active.enabled else None
         _log_settings(settings)
     if old is not None:
+        interval_seconds = old.monitoring_interval_seconds
         old.close(timeout=settings.exit_timeout_seconds)
+        if interval_seconds is not None:
+            new.start_resource_monitoring(interval_seconds)
     return new
 
 

@@ -97,6 +97,11 @@ class Sample(msgspec.Struct, array_like=True, gc=False):
     host_memory_used_bytes: int | None = None
     host_memory_total_bytes: int | None = None
     gpus: list["GpuSample"] | None = None
+    elapsed_ns: int | None = None
+    """The stretch that `cpu_percent` is about: the time since the sample before, without time asleep."""
+    executions: int | None = None
+    """How many executions of this process ran at once, not counting those inside another."""
+    running: list["Running"] | None = None
 
 
 class GpuSample(msgspec.Struct, array_like=True, gc=False):
@@ -108,6 +113,18 @@ class GpuSample(msgspec.Struct, array_like=True, gc=False):
     temperature_celsius: float | None = None
     power_watts: float | None = None
     process_memory_bytes: int | None = None
+    """Of this process tree."""
+    uuid: str | None = None
+
+
+class Running(msgspec.Struct, array_like=True, gc=False):
+    """What ran when a sample was taken: the steps of one node, or the executions of a workflow."""
+
+    workflow_id: str
+    node_id: str | None
+    """None: executions of the workflow."""
+    share: float
+    """Of the sample's stretch, the part through which the one that had run longest ran: 1.0 is all of it."""
 
 
 RECORD_TYPES: dict[Kind, type[msgspec.Struct]] = {

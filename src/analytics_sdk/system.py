@@ -177,8 +177,8 @@ class AnalyticsSystem:
         return self.query()
 
     def start_resource_monitoring(self, interval_seconds: float | None = None) -> None:
-        """Look at CPU, memory and GPUs every so many seconds, from a thread of its own. A second call only changes
-        the interval."""
+        """Look at CPU, memory and GPUs now, every so many seconds and when it is stopped, from a thread of its own. A
+        second call only changes the interval. It goes on in a system that replaces this one, not in a forked child."""
         from analytics_sdk.capture.resources import ResourceMonitor  # here, because it loads psutil
 
         self.stop_resource_monitoring()
@@ -187,11 +187,19 @@ class AnalyticsSystem:
             raise SettingError(f"interval_seconds must be above 0, not {interval_seconds!r}")
         if disabled_by_environment():
             return
-        self._monitor = ResourceMonitor(self._append_sample, interval, clock=self.settings.clock)
+        self._monitor = ResourceMonitor(
+            self._append_sample, interval, recorder=self.recorder, clock=self.settings.clock
+        )
         self._monitor.start()
 
     def _append_sample(self, kind: int, fields: tuple[Any, ...]) -> int:
         return self.writer.append(kind, fields) if active.enabled else NO_START
+
+    @property
+    def monitoring_interval_seconds(self) -> float | None:
+        """How often resources are looked at; None where they are not."""
+        monitor = self._monitor
+        return None if monitor is None else monitor.interval_seconds
 
     def stop_resource_monitoring(self) -> None:
         """Stop looking. Nothing happens where it was not started."""

@@ -78,7 +78,10 @@ def test_every_column_comes_back_as_it_was_written(store: Store) -> None:
             step(2, execution_id=None, workflow_id=None, action_type=None),
         ],
         recoveries=[recovery(3, success=False, error_message="no match", tags="{}"), recovery(4, step_no=None)],
-        samples=[sample(5, gpus='[{"index":0}]', host_memory_total_bytes=1 << 62, host_cpu_percent=0.1)],
+        samples=[
+            sample(5, gpus='[{"index":0}]', host_memory_total_bytes=1 << 62, host_cpu_percent=0.1),
+            sample(6, elapsed_ns=60 * 10**9, executions=2, running='[{"workflow_id":"w","node_id":null,"share":1.0}]'),
+        ],
         losses=[("sample", "quota", 12, T0_NS, T0_NS + 1)],
     )
     store.open().write(written)

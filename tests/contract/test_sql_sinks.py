@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sink_stores import JOURNAL, RUNNING, RUNNING_EXECUTION, T0_NS, Store, execution, integrity_of, postgres_store, step
+from sink_stores import (
+    JOURNAL,
+    RUNNING,
+    RUNNING_EXECUTION,
+    T0_NS,
+    Store,
+    execution,
+    integrity_of,
+    postgres_store,
+    sample,
+    step,
+)
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
@@ -178,7 +189,8 @@ def test_a_server_without_tables_is_refused_with_what_to_run(postgres_url: str) 
 
 def set_version(sink: Any, version: int) -> None:
     with sink.engine.connect() as connection:
-        connection.execute(sink.tables.version.update().values(version=version))
+        connection.execute(sink.tables.version.delete())
+        connection.execute(sink.tables.version.insert().values(version=version, applied_at_ns=0))
         connection.commit()
 
 
@@ -190,6 +202,19 @@ def test_newer_tables_are_refused_and_both_versions_named(sql_store: Store) -> N
             SinkMisconfigured, match=f"version {SCHEMA_VERSION + 1}.* {SCHEMA_VERSION}: install a newer"
         ):
             attempt()
+
+
+def test_tables_of_the_first_version_get_what_samples_say_since(sql_store: Store) -> None:
+    """With the samples that stand in them."""
+    sink = sql_store.open()
+    sink.write(Batch(JOURNAL, 0, 70, samples=[sample(5)]))
+    with sink.engine.begin() as connection:
+        for name in ("elapsed_ns", "executions", "running"):
+            connection.execute(text(f"ALTER TABLE {sink.tables.resource_samples} DROP COLUMN {name}"))
+    set_version(sink, 1)
+    assert sink.upgrade() == list(range(2, SCHEMA_VERSION + 1))
+    sink.write(Batch(JOURNAL, 70, 140, samples=[sample(75, executions=2)]))
+    assert [row["executions"] for row in sql_store.rows("resource_samples")] == [None, 2]
 
 
 def test_older_tables_on_a_server_wait_for_whoever_may_upgrade(postgres_url: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 from analytics_sdk.cli import main, split_advice
 from analytics_sdk.cli.period import parse_period
 from analytics_sdk.cli.terminal import Column, shorten, table_lines, width_of
+from analytics_sdk.sinks.schema import SCHEMA_VERSION
 
 HOSTILE = "evil\x1b[31m\u202eid\x07"
 PROGRAM = f"""
@@ -274,7 +275,7 @@ def test_doctor_of_a_delivered_store_is_content(cli: Cli, delivered: Path) -> No
     findings = {
         row["subject"]: row for row in json.loads(cli("doctor", "--db", url(delivered), "--json").out)["findings"]
     }
-    assert "tables of version 1" in findings["sink"]["text"]
+    assert f"tables of version {SCHEMA_VERSION}" in findings["sink"]["text"]
     assert findings["journals"]["text"].endswith("0 B not delivered")
 
 
@@ -282,7 +283,7 @@ def test_doctor_of_a_delivered_store_is_content(cli: Cli, delivered: Path) -> No
 
 
 def test_upgrade_makes_the_tables_once(cli: Cli, tmp_path: Path) -> None:
-    assert cli("db", "upgrade").out == f"sqlite:///{tmp_path}/analytics.db: upgraded to version 1\n"
+    assert cli("db", "upgrade").out == f"sqlite:///{tmp_path}/analytics.db: upgraded to version {SCHEMA_VERSION}\n"
     assert cli("db", "upgrade").out == f"sqlite:///{tmp_path}/analytics.db: up to date\n"
     assert stat.S_IMODE((tmp_path / "analytics.db").stat().st_mode) == 0o600
 

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from analytics_sdk.events import ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart
+from analytics_sdk.events import (
+    ExecutionEnd,
+    ExecutionStart,
+    GpuSample,
+    Recovery,
+    Running,
+    Sample,
+    StepEnd,
+    StepStart,
+)
 from analytics_sdk.rollup import HOUR_NS, Cells
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import merge
@@ -93,9 +102,9 @@ def _make_journal(chance: random.Random, identity: JournalIdentity, lived: list[
         _script_execution(script, f"{identity.pid}-{number}", workflow_id, ended)
     for _ in range(chance.randint(0, 3)):
         _script_step(script, None, None, 1, BASE_NS + chance.randrange(HOURS * HOUR_NS), ended)
-    for _ in range(chance.randint(0, 2)):
+    for _ in range(chance.randint(0, 6)):
         at_ns = BASE_NS + chance.randrange(HOURS * HOUR_NS)
-        sample = Sample(at_ns, cpu_percent=chance.uniform(0, 200), rss_bytes=chance.randrange(10**9))
+        sample = _make_sample(chance, at_ns)
         script.records.append((at_ns, Kind.SAMPLE, lambda _, event=sample: event, None, [0]))
     journal = Journal(identity)
     position = 64
@@ -116,6 +125,23 @@ def _make_journal(chance: random.Random, identity: JournalIdentity, lived: list[
             one.status = journal.settle_as
     lived += ended
     return journal
+
+
+def _make_sample(chance: random.Random, at_ns: int) -> Sample:
+    names = [(workflow_id, node_id) for workflow_id in ("login", "export") for node_id in (None, "open", "click")]
+    shares = [0.25, 0.5, 1.0]
+    running = [Running(*name, share=chance.choice(shares)) for name in chance.sample(names, chance.randrange(4))]
+    gpus = [GpuSample(0, "H", chance.uniform(0, 100), process_memory_bytes=chance.choice([None, 7]), uuid="GPU-1")]
+    return Sample(
+        at_ns,
+        cpu_percent=chance.uniform(0, 200),
+        rss_bytes=chance.randrange(10**9),
+        read_bytes=chance.randrange(10**9),
+        gpus=chance.choice([None, gpus]),
+        elapsed_ns=chance.choice([None, HOUR_NS]),
+        executions=chance.choice([None, 1, 2]),
+        running=chance.choice([None, running]),
+    )
 
 
 def _script_execution(script: _Script, execution_id: str, workflow_id: str, lived: list[Lived]) -> None:

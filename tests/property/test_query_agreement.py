@@ -78,6 +78,8 @@ def assert_agree(one: Query, other: Query, history: History, window: list[int], 
     }
     assert one.slowest(workflow_id, start_ns, end_ns) == other.slowest(workflow_id, start_ns, end_ns)
     assert one.samples(start_ns, end_ns) == other.samples(start_ns, end_ns)
+    for row in rows:
+        assert one.usage(row.execution_id) == other.usage(row.execution_id)
     for row in rows[:2]:
         assert one.timeline(row.execution_id) == other.timeline(row.execution_id)
 

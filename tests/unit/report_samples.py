@@ -155,7 +155,10 @@ def _add_samples(batch, seq, random_) -> None:
                 20.0,
                 4 * 10**9,
                 16 * 10**9,
+                300 * SECOND_NS,
+                1,
                 json.dumps([gpu]),
+                None,
             )
         )
 

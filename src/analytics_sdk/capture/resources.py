@@ -1,7 +1,8 @@
 """A thread that looks at the resources of this process tree, its host and its GPUs, and records what it saw.
 
-Samples are joined to executions and steps by host, process and time when they are read; nothing of this is on the
-hot path. What cannot be read is None, never 0.
+A sample says what was running when it was taken, so that it can be counted for steps and workflows without a search.
+Nothing of this is on the hot path, and everything that may take time or fail is on the monitor's own thread. What
+cannot be read is None, never 0.
 """
 
 import os
@@ -12,34 +13,46 @@ from typing import Any
 import psutil
 
 from analytics_sdk.capture.gpus import Gpus
+from analytics_sdk.capture.process_tree import ProcessTree, ask
+from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.guard import trouble
 from analytics_sdk.vocabulary import Kind
 
+SHORTEST_STRETCH_NS = 100_000_000
+"""CPU time is counted in hundredths of a second, so over less than this a percentage would say nothing."""
+LONGEST_LISTING = 200
+"""So many nodes and workflows are listed in a sample as running, those that ran longest."""
+JOIN_SECONDS = 1.0
+
+Fields = tuple[Any, ...]
+
 
 class ResourceMonitor:
-    """Samples every `interval_seconds` until it is stopped, from one daemon thread."""
+    """Samples when it starts, every `interval_seconds`, and when it is stopped, from one daemon thread."""
 
     def __init__(
         self,
-        append: Callable[[int, tuple[Any, ...]], int],
+        append: Callable[[int, Fields], int],
         interval_seconds: float,
         *,
+        recorder: Recorder | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.interval_seconds = interval_seconds
         self._append = append
+        self._recorder = recorder
         self._clock = clock
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._processes: dict[int, psutil.Process] = {}
-        self._gpus = Gpus()
         self._pid = os.getpid()
+        self._tree = ProcessTree(self._pid)
+        self._gpus: Gpus | None = None
+        self._stretch_began_tick_ns: int | None = None
+        self._stretch_began_cpu_seconds: float | None = None
 
     def start(self) -> None:
         """Start looking. Where no thread can be started: one log line."""
-        psutil.cpu_percent(None)  # because the first answer is about the time since the call before
-        self._tree_cpu_percent(self._tree())
         thread = threading.Thread(target=self._run, name="analytics-sdk-resources", daemon=True)
         try:
             thread.start()
@@ -49,81 +62,94 @@ class ResourceMonitor:
         self._thread = thread
 
     def stop(self) -> None:
-        """Stop looking; what was seen stays recorded."""
+        """Take the last sample and stop; waits at most `JOIN_SECONDS` for that. What was seen stays recorded."""
         self._stop.set()
         thread, self._thread = self._thread, None
         if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
-            thread.join(2.0)
-        self._gpus.close()
+            thread.join(JOIN_SECONDS)
 
     def _run(self) -> None:
+        try:
+            self._gpus = Gpus()
+        except Exception as problem:  # because a strange driver must not end all looking
+            trouble("gpus", "GPUs are not looked at: %s", problem, exc=problem)
+        self._record()
         while not self._stop.wait(self.interval_seconds):
-            try:
-                self._append(int(Kind.SAMPLE), self.sample())
-            except Exception as problem:  # because one failed look must not end all looking
-                trouble("resources", "looking at resources failed: %s", problem, exc=problem)
+            self._record()
+        self._record()
+        if self._gpus is not None:
+            self._gpus.close()
 
-    def sample(self) -> tuple[Any, ...]:
-        """One look, as the fields of `events.Sample`."""
-        at_ns = self._clock.time_ns()
-        tree = self._tree()
-        memory = psutil.virtual_memory()
-        read_bytes, written_bytes = self._io(tree)
+    def _record(self) -> None:
+        try:
+            self._append(int(Kind.SAMPLE), self.sample())
+        except Exception as problem:  # because one failed look must not end all looking
+            trouble("resources", "looking at resources failed: %s", problem, exc=problem)
+
+    def sample(self) -> Fields:
+        """One look, as the fields of `events.Sample`. The first knows no CPU, because that is about a stretch."""
+        tick_ns, at_ns = self._clock.perf_counter_ns(), self._clock.time_ns()
+        seen = self._tree.look()
+        memory = ask(psutil.virtual_memory)
+        elapsed_ns, cpu_percent, host_cpu_percent = self._end_stretch(tick_ns, seen.cpu_seconds)
+        executions, running = self._find_running(tick_ns, elapsed_ns)
         return (
             at_ns,
-            self._tree_cpu_percent(tree),
-            sum(_asked(_rss_of, process) or 0 for process in tree) or None,
-            read_bytes,
-            written_bytes,
-            psutil.cpu_percent(None),
-            int(memory.total - memory.available),
-            int(memory.total),
-            self._gpus.sample([process.pid for process in tree]),
+            cpu_percent,
+            seen.rss_bytes,
+            seen.read_bytes,
+            seen.written_bytes,
+            host_cpu_percent,
+            None if memory is None else int(memory.total - memory.available),
+            None if memory is None else int(memory.total),
+            None if self._gpus is None else self._gpus.sample(seen.pids),
+            elapsed_ns,
+            executions,
+            running,
         )
 
-    def _tree(self) -> list[psutil.Process]:
-        """This process and its descendants. Known ones are kept, because they know their CPU time of last time."""
-        me = self._processes.get(self._pid) or psutil.Process(self._pid)
-        found = [me, *(_asked(_descendants_of, me) or [])]
-        self._processes = {process.pid: self._kept(process) for process in found}
-        return list(self._processes.values())
+    def _end_stretch(self, tick_ns: int, cpu_seconds: float | None) -> tuple[int | None, float | None, float | None]:
+        """How long the stretch since the sample before was, and the CPU of the tree and of the host through it."""
+        began_tick_ns, began_cpu_seconds = self._stretch_began_tick_ns, self._stretch_began_cpu_seconds
+        if began_tick_ns is not None and tick_ns - began_tick_ns < SHORTEST_STRETCH_NS:
+            return tick_ns - began_tick_ns, None, None  # and the stretch goes on
+        self._stretch_began_tick_ns, self._stretch_began_cpu_seconds = tick_ns, cpu_seconds
+        host_cpu_percent = ask(psutil.cpu_percent, None)
+        if began_tick_ns is None:
+            return None, None, None
+        elapsed_ns = tick_ns - began_tick_ns
+        if cpu_seconds is None or began_cpu_seconds is None:
+            return elapsed_ns, None, host_cpu_percent
+        return elapsed_ns, 100e9 * (cpu_seconds - began_cpu_seconds) / elapsed_ns, host_cpu_percent
 
-    def _kept(self, process: psutil.Process) -> psutil.Process:
-        known = self._processes.get(process.pid)
-        return known if known is not None and known == process else process
+    def _find_running(self, tick_ns: int, elapsed_ns: int | None) -> tuple[int | None, list[list[Any]] | None]:
+        """How many executions run side by side, and the fields of one `events.Running` for each workflow and node.
 
-    @staticmethod
-    def _tree_cpu_percent(tree: list[psutil.Process]) -> float | None:
-        seen = [percent for process in tree if (percent := _asked(_cpu_percent_of, process)) is not None]
-        return sum(seen) if seen else None
-
-    @staticmethod
-    def _io(tree: list[psutil.Process]) -> tuple[int | None, int | None]:
-        seen = [io for process in tree if (io := _asked(_io_of, process)) is not None]
-        if not seen:
+        The host goes on meanwhile: `list` of a dict's values is one step for other threads, and what has ended or not
+        quite begun by now is left out.
+        """
+        if self._recorder is None:
             return None, None
-        return sum(io.read_bytes for io in seen), sum(io.write_bytes for io in seen)
+        oldest_tick_ns: dict[tuple[str, str | None], int] = {}
+
+        def note(workflow_id: str, node_id: str | None, began_tick_ns: int) -> None:
+            key = (workflow_id, node_id)
+            oldest_tick_ns[key] = min(began_tick_ns, oldest_tick_ns.get(key, began_tick_ns))
+
+        executions = {one.execution_id: one for one in self._recorder.live() if 0 < one.started_tick_ns <= tick_ns}
+        for execution in executions.values():
+            note(execution.workflow_id, None, execution.started_tick_ns)
+            for step in list(execution.open_steps.values()):
+                if 0 < step.started_tick_ns <= tick_ns:
+                    note(execution.workflow_id, step.node_id or "-", step.started_tick_ns)
+        for step in list(self._recorder.open_orphans.values()):
+            if 0 < step.started_tick_ns <= tick_ns:
+                note("", step.node_id or "-", step.started_tick_ns)
+        oldest = sorted(oldest_tick_ns.items(), key=lambda item: item[1])[:LONGEST_LISTING]
+        outermost = sum(one.parent_execution_id not in executions for one in executions.values())
+        return outermost, [[*key, _share(tick_ns - began_tick_ns, elapsed_ns)] for key, began_tick_ns in oldest]
 
 
-def _rss_of(process: psutil.Process) -> Any:
-    return process.memory_info().rss
-
-
-def _cpu_percent_of(process: psutil.Process) -> Any:
-    return process.cpu_percent(None)
-
-
-def _io_of(process: psutil.Process) -> Any:
-    return process.io_counters()
-
-
-def _descendants_of(process: psutil.Process) -> Any:
-    return process.children(recursive=True)
-
-
-def _asked(question: Callable[[psutil.Process], Any], process: psutil.Process) -> Any:
-    """What psutil says of a process, or None where it is gone, hidden, or the platform cannot tell."""
-    try:
-        return question(process)
-    except (psutil.Error, OSError, AttributeError, NotImplementedError):
-        return None
+def _share(age_ns: int, elapsed_ns: int | None) -> float:
+    """The part of a stretch through which something of some age ran, rounded down so that only all of it is 1."""
+    return 1.0 if not elapsed_ns or age_ns >= elapsed_ns else age_ns * 1000 // elapsed_ns / 1000

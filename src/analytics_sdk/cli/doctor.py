@@ -92,18 +92,13 @@ def look_at_switch() -> Iterator[Finding]:
 
 
 def look_at_machine() -> Iterator[Finding]:
-    """The versions that matter, and the GPUs where there are any."""
+    """The versions that matter, and the GPUs, or why there are none."""
     python = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     yield Finding("program", True, f"analytics-sdk {version('analytics-sdk')}, {python}")
-    from analytics_sdk.capture.gpus import Gpus
+    from analytics_sdk.capture.gpus import describe_gpus
 
-    gpus = Gpus()
-    try:
-        names = [str(sample[1]) for sample in gpus.sample(()) or ()]
-    finally:
-        gpus.close()
-    if names:
-        yield Finding("GPU", True, ", ".join(names))
+    names, reason = describe_gpus()
+    yield Finding("GPU", True, ", ".join(names) if names else f"none ({reason})")
 
 
 def look_at_sink(target: Any, settings: Settings) -> Iterator[Finding]:

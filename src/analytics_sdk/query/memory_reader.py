@@ -27,6 +27,7 @@ from analytics_sdk.vocabulary import STATUSES
 Row = Mapping[str, Any]
 Fact = TypeVar("Fact", ExecutionFact, StepFact, RecoveryFact)
 
+_FOREVER_NS = (1 << 63) - 1
 _TIMED_WORDS = frozenset(STATUSES[status] for status in TIMED)
 
 
@@ -125,9 +126,17 @@ class MemorySnapshot:
     def samples(self, span: Span, sources: Sequence[int] | None = None) -> Iterator[SampleRow]:
         wanted = None if sources is None else set(sources)
         rows = [row for row in self._samples if span.start_ns <= row["at_ns"] < span.end_ns]
-        for row in sorted(rows, key=lambda row: cast(int, row["at_ns"])):
+        for row in sorted(rows, key=lambda row: (row["at_ns"], row["source"], row["seq"])):
             if wanted is None or row["source"] in wanted:
-                yield _made(SampleRow, {**row, "gpus": msgspec.json.decode(row["gpus"]) if row["gpus"] else []})
+                yield _sample_row(row)
+
+    def samples_during(self, execution_id: str) -> Iterator[SampleRow]:
+        found = [row for row in self._executions if row["execution_id"] == execution_id]
+        if found:
+            execution = min(found, key=lambda row: row["started_at_ns"])
+            end_ns = execution["ended_at_ns"]
+            span = Span(execution["started_at_ns"], _FOREVER_NS if end_ns is None else end_ns)
+            yield from self.samples(span, [execution["source"]])
 
     def losses(self, span: Span) -> list[Loss]:
         summed: dict[tuple[str, str], Loss] = {}
@@ -155,6 +164,11 @@ Made = TypeVar("Made", StepRow, RecoveryRow, SampleRow)
 
 def _made(kind: type[Made], row: Row) -> Made:
     return kind(**{name: row[name] for name in kind.__dataclass_fields__})
+
+
+def _sample_row(row: Row) -> SampleRow:
+    listed = {name: msgspec.json.decode(row[name]) if row[name] else [] for name in ("gpus", "running")}
+    return _made(SampleRow, {**row, **listed})
 
 
 def _execution_row(row: Row) -> ExecutionRow:

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from analytics_sdk.errors import AnalyticsError
 from analytics_sdk.query.aggregates import gather
 from analytics_sdk.query.reader import Reader, Snapshot, Workflows
-from analytics_sdk.query.results import Distribution, ExecutionRow, Point, SampleRow, Stats, Timeline
+from analytics_sdk.query.results import Distribution, ExecutionRow, ExecutionUsage, Point, SampleRow, Stats, Timeline
 from analytics_sdk.query.series import distribution_of, read_series
 from analytics_sdk.query.stats import (
     describe,
     describe_losses,
-    describe_resources,
     describe_running,
     describe_workflows,
 )
+from analytics_sdk.query.usage import describe_resources, usage_of
 from analytics_sdk.query.window import Span, Window, ceil_hour, plan_reading, to_datetime
 from analytics_sdk.rollup import HOUR_NS, WHOLE, hour_of
 
@@ -85,7 +85,7 @@ class Query:
             cells = {workflow: nodes for (workflow, _), nodes in gathered.cells.items()}
             stats = describe(span, cells, snapshot if exact else None)
             of_workflows = None if workflows is None else sorted(gathered.sources)
-            stats["resources"] = describe_resources(snapshot.samples(span, of_workflows))
+            stats["resources"] = describe_resources(snapshot.samples(span, of_workflows), workflows)
             losses = snapshot.losses(span)
             running = snapshot.execution_rows(workflows, span, running_only=True, limit=MOST_RUNNING)
         stats["running"] = describe_running(running, now_ns)
@@ -161,6 +161,13 @@ class Query:
         """The resource samples of a window, oldest first."""
         with self._reader.snapshot() as snapshot:
             return list(snapshot.samples(Span(start_ns, end_ns)))
+
+    def usage(self, execution_id: str) -> ExecutionUsage | None:
+        """What an execution, its steps and its recoveries used, by the samples that its process took meanwhile; None
+        if it is not stored."""
+        with self._reader.snapshot() as snapshot:
+            timeline = snapshot.timeline(execution_id)
+            return None if timeline is None else usage_of(timeline, list(snapshot.samples_during(execution_id)))
 
     def first_started_at_ns(self, workflow_ids: str | Sequence[str] | None) -> int | None:
         """When the first stored execution started; its hour, where only rollups are left of it."""

@@ -154,6 +154,10 @@ class Snapshot(Protocol):
         """Resource samples taken in a span, oldest first; of some sources only, if these are given."""
         ...
 
+    def samples_during(self, execution_id: str) -> Iterator[SampleRow]:
+        """What the process of an execution sampled while that ran, oldest first."""
+        ...
+
     def losses(self, span: Span) -> list[Loss]:
         """What is known to be missing from a span, ascending by kind and reason."""
         ...

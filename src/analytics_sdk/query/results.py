@@ -100,7 +100,7 @@ class RecoveryRow:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One stored look at resources; unknown is None."""
+    """One stored look at resources; unknown is None. Field names are those of `events.Sample`."""
 
     host: str
     pid: int
@@ -112,7 +112,10 @@ class SampleRow:
     host_cpu_percent: float | None
     host_memory_used_bytes: int | None
     host_memory_total_bytes: int | None
+    elapsed_ns: int | None
+    executions: int | None
     gpus: list[dict[str, object]] = field(default_factory=list)
+    running: list[dict[str, object]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +125,34 @@ class Timeline:
     execution: ExecutionRow
     steps: list[StepRow]
     recoveries: list[RecoveryRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What samples saw of an execution, a step, a recovery or a node. Unknown is None, never 0."""
+
+    samples: int = 0
+    """So many samples were taken while it ran. Without any, everything else is None."""
+    shared: int = 0
+    """Of these, so many while several executions ran in this process: what they say is of all of them together."""
+    cpu_percent_avg: float | None = None
+    """Of one core, of the process and its descendants."""
+    cpu_percent_max: float | None = None
+    rss_bytes_max: int | None = None
+    read_bytes: int | None = None
+    """Between its first and its last sample, so at most what it really read; None with fewer than two."""
+    written_bytes: int | None = None
+    gpu_utilization_percent_avg: float | None = None
+    """Of the visible GPUs, whoever kept them busy."""
+    gpu_utilization_percent_max: float | None = None
+    gpu_memory_bytes_max: int | None = None
+    """Of this process and its descendants, on all visible GPUs together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionUsage:
+    """What one execution used: as a whole, by step and by recovery, in the order of their beginnings."""
+
+    execution: Usage
+    steps: list[tuple[StepRow, Usage]]
+    recoveries: list[tuple[RecoveryRow, Usage]]

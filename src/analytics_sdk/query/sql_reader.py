@@ -39,6 +39,7 @@ _TIMED_WORDS = [STATUSES[status] for status in sorted(TIMED)]
 _ROWS_A_FETCH = 5_000
 _MANY = 500
 _FEW_RANGES = 8
+_FOREVER_NS = (1 << 63) - 1
 
 Fact = TypeVar("Fact", ExecutionFact, StepFact, RecoveryFact)
 
@@ -276,15 +277,33 @@ class SqlSnapshot:
         return Timeline(_execution_row(row), steps, recoveries)
 
     def samples(self, span: Span, sources: Sequence[int] | None = None) -> Iterator[SampleRow]:
-        c = self._tables.resource_samples.c
-        names = SampleRow.__dataclass_fields__
-        statement = select(c.source, *(c[name] for name in names)).where(_within(c.at_ns, [span])).order_by(c.at_ns)
+        c, positions = self._tables.resource_samples.c, self._tables.journal_positions.c
+        # Because the hosts, which are few, make a range of the index by host and time out of each window.
+        statement = self._select_samples().where(
+            _within(c.at_ns, [span]), c.host.in_(select(positions.host).distinct())
+        )
         if sources is not None and len(sources) <= _MANY:
             statement = statement.where(c.source.in_(sources))
         wanted = None if sources is None else set(sources)
         for source, *values in self._stream(statement):
             if wanted is None or source in wanted:
-                yield SampleRow(*_with_json_last(values, []))
+                yield _sample_row(values)
+
+    def samples_during(self, execution_id: str) -> Iterator[SampleRow]:
+        executions, c = self._tables.executions.c, self._tables.resource_samples.c
+        columns = select(executions.source, executions.started_at_ns, executions.ended_at_ns)
+        found = self._rows(columns.where(executions.execution_id == execution_id).order_by(executions.started_at_ns))
+        if not found:
+            return
+        source, start_ns, end_ns = found[0]
+        span = Span(start_ns, _FOREVER_NS if end_ns is None else end_ns)
+        for _, *values in self._stream(self._select_samples().where(c.source == source, _within(c.at_ns, [span]))):
+            yield _sample_row(values)
+
+    def _select_samples(self) -> Select[Any]:
+        c = self._tables.resource_samples.c
+        names = SampleRow.__dataclass_fields__
+        return select(c.source, *(c[name] for name in names)).order_by(c.at_ns, c.source, c.seq)
 
     def losses(self, span: Span) -> list[Loss]:
         c = self._tables.losses.c
@@ -308,6 +327,11 @@ class SqlSnapshot:
 
 def _execution_row(row: Sequence[Any]) -> ExecutionRow:
     return ExecutionRow(*_with_json_last(row, {}))
+
+
+def _sample_row(row: Sequence[Any]) -> SampleRow:
+    *values, gpus, running = row
+    return SampleRow(*values, *(msgspec.json.decode(text) if text else [] for text in (gpus, running)))
 
 
 def _with_json_last(row: Sequence[Any], nothing: object) -> list[Any]:

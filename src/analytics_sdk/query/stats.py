@@ -20,7 +20,8 @@ from analytics_sdk.query.aggregates import (
 )
 from analytics_sdk.query.exact import Group, read_exact
 from analytics_sdk.query.reader import Loss, Snapshot
-from analytics_sdk.query.results import ExecutionRow, SampleRow, Stats
+from analytics_sdk.query.results import ExecutionRow, Stats
+from analytics_sdk.query.usage import describe_resources
 from analytics_sdk.query.window import Span, to_datetime
 from analytics_sdk.rollup import WHOLE, Cell
 
@@ -217,79 +218,3 @@ def describe_losses(losses: Sequence[Loss]) -> list[dict[str, object]]:
         }
         for loss in losses
     ]
-
-
-class _Seen:
-    """Number, sum and maximum of the values of one measurement that are known."""
-
-    __slots__ = ("highest", "n", "total")
-
-    def __init__(self) -> None:
-        self.n, self.total, self.highest = 0, 0.0, nan
-
-    def add(self, value: object) -> None:
-        if isinstance(value, int | float):
-            self.n, self.total = self.n + 1, self.total + value
-            self.highest = value if self.highest != self.highest else max(self.highest, value)
-
-    @property
-    def average(self) -> float:
-        return self.total / self.n if self.n else nan
-
-
-def describe_resources(samples: Iterable[SampleRow]) -> dict[str, object]:
-    """Averages and peaks of resource samples. CPU is percent of one core; `host_cpu` percent of all cores."""
-    n = 0
-    seen = {name: _Seen() for name in ("cpu_percent", "rss_bytes", "host_cpu_percent", "host_memory_used_bytes")}
-    memory = _Seen()
-    gpus: dict[tuple[str, int], dict[str, object]] = {}
-    for sample in samples:
-        n += 1
-        for name, values in seen.items():
-            values.add(getattr(sample, name))
-        memory.add(sample.host_memory_total_bytes)
-        for gpu in sample.gpus:
-            _add_gpu(gpus, sample.host, gpu)
-    return {
-        "samples": n,
-        "cpu_percent_avg": seen["cpu_percent"].average,
-        "cpu_percent_max": seen["cpu_percent"].highest,
-        "rss_bytes_avg": seen["rss_bytes"].average,
-        "rss_bytes_max": seen["rss_bytes"].highest,
-        "host_cpu_percent_avg": seen["host_cpu_percent"].average,
-        "host_cpu_percent_max": seen["host_cpu_percent"].highest,
-        "host_memory_used_bytes_max": seen["host_memory_used_bytes"].highest,
-        "host_memory_total_bytes": memory.highest,
-        "gpus": [_describe_gpu(gpu) for _, gpu in sorted(gpus.items())],
-    }
-
-
-_GPU_PEAKS = ("memory_used_bytes", "temperature_celsius", "power_watts", "process_memory_bytes")
-
-
-def _add_gpu(gpus: dict[tuple[str, int], dict[str, object]], host: str, sample: Mapping[str, object]) -> None:
-    index = sample.get("index")
-    if not isinstance(index, int):
-        return
-    gpu = gpus.get((host, index))
-    if gpu is None:
-        names = ("utilization_percent", "memory_total_bytes", *_GPU_PEAKS)
-        gpu = gpus[host, index] = {"host": host, "index": index, **{name: _Seen() for name in names}}
-    gpu["name"] = sample.get("name")
-    for name, values in gpu.items():
-        if isinstance(values, _Seen):
-            values.add(sample.get(name))
-
-
-def _describe_gpu(gpu: Mapping[str, object]) -> dict[str, object]:
-    seen = {name: values for name, values in gpu.items() if isinstance(values, _Seen)}
-    return {
-        "host": gpu["host"],
-        "index": gpu["index"],
-        "name": gpu["name"],
-        "samples": max(values.n for values in seen.values()),
-        "utilization_percent_avg": seen["utilization_percent"].average,
-        "utilization_percent_max": seen["utilization_percent"].highest,
-        "memory_total_bytes": seen["memory_total_bytes"].highest,
-        **{f"{name}_max": seen[name].highest for name in _GPU_PEAKS},
-    }

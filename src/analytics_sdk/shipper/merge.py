@@ -4,6 +4,7 @@ An ending carries everything about what ended, and where it began. So a beginnin
 costs no row of its own; one that began in an earlier stretch becomes a late row.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -78,6 +79,11 @@ def status_word(index: int) -> str:
 
 def _json(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _list_json(values: Sequence[msgspec.Struct] | None) -> str | None:
+    """Structs that stand as arrays in a journal as JSON objects, whose names people can read."""
+    return None if values is None else _json([msgspec.structs.asdict(value) for value in values])
 
 
 def _node_id(node_id: str) -> str:
@@ -205,5 +211,8 @@ def _sample_row(position: int, event: Sample) -> Row:
         event.host_cpu_percent,
         event.host_memory_used_bytes,
         event.host_memory_total_bytes,
-        None if event.gpus is None else _json([msgspec.structs.asdict(gpu) for gpu in event.gpus]),
+        event.elapsed_ns,
+        event.executions,
+        _list_json(event.gpus),
+        _list_json(event.running),
     )

@@ -94,7 +94,10 @@ SAMPLE_COLUMNS = (
     "host_cpu_percent",
     "host_memory_used_bytes",
     "host_memory_total_bytes",
+    "elapsed_ns",
+    "executions",
     "gpus",
+    "running",
 )
 LOSS_COLUMNS = ("kind", "reason", "n", "first_at_ns", "last_at_ns")
 """`n` is the journal's running total for (kind, reason), and replaces what is stored; but what delivery itself finds
@@ -111,8 +114,8 @@ class Batch(msgspec.Struct):
     `seq` is the journal position of the record that opened the row and, with the journal, its key. New rows are known
     not to be stored yet. Late rows began in an earlier batch: they replace the stored row of the same key, or are
     added where there is none; a None `end_seq` keeps the stored one (a healing that came later). Statuses are words,
-    `tags` and `gpus` JSON text or None, `success` a bool, times integer nanoseconds. `end_seq`, `heal_seq`: positions
-    of the records that ended and that healed it; `first_status`: the word before the healing, else None.
+    `tags`, `gpus` and `running` JSON text or None, `success` a bool, times integer nanoseconds. `end_seq`, `heal_seq`:
+    positions of the records that ended and that healed it; `first_status`: the word before the healing, else None.
     """
 
     journal: JournalIdentity

@@ -10,14 +10,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, Table, func, inspect, select, text
-from sqlalchemy.schema import CreateSchema
+from sqlalchemy.schema import CreateColumn, CreateSchema
 
 from analytics_sdk.errors import SinkMisconfigured
 from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.schema import SCHEMA_VERSION, Tables
 from analytics_sdk.sinks.sqlite import begin_immediate
 
-MIGRATIONS: dict[int, Callable[[Connection, Tables], None]] = {}
+
+def _add_columns(connection: Connection, table: Table, *names: str) -> None:
+    shown = connection.dialect.identifier_preparer.format_table(table)
+    for name in names:
+        column = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
+        connection.execute(text(f"ALTER TABLE {shown} ADD COLUMN {column}"))
+
+
+def _add_what_ran(connection: Connection, tables: Tables) -> None:
+    """Samples say what ran when they were taken."""
+    _add_columns(connection, tables.resource_samples, "elapsed_ns", "executions", "running")
+
+
+MIGRATIONS: dict[int, Callable[[Connection, Tables], None]] = {2: _add_what_ran}
 """Version -> what takes the tables there from the version before. The first needs none: it is how a store is made."""
 
 

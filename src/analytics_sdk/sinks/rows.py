@@ -23,6 +23,7 @@ TEXT_COLUMNS = frozenset(
         "parent_execution_id",
         "tags",
         "gpus",
+        "running",
         "strategy",
         "kind",
         "reason",

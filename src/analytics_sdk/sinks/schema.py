@@ -6,7 +6,7 @@ executions and resource samples; `late` and `last_seq` on executions and steps. 
 a later batch than its start, and `last_seq` is then the position of what was last told of it, so that readers find what
 lies behind the rollups' position by two index ranges: `seq >= position`, and `late = 1 and last_seq >= position`.
 
-Statuses are words, times integer nanoseconds since 1970 in UTC, `tags` and `gpus` JSON text.
+Statuses are words, times integer nanoseconds since 1970 in UTC, `tags`, `gpus` and `running` JSON text.
 """
 
 import re
@@ -36,7 +36,7 @@ from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.base import EXECUTION_COLUMNS, LOSS_COLUMNS, RECOVERY_COLUMNS, SAMPLE_COLUMNS, STEP_COLUMNS
 from analytics_sdk.sinks.rows import TEXT_COLUMNS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DEFAULT_SCHEMA = "analytics_sdk"
 """Where the tables stand on a server. On SQLite they have bare names."""
 
