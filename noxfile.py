@@ -69,3 +69,11 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     for file in sorted(Path("benchmarks").glob("[!_]*.py")):
         session.run("python", str(file), *session.posargs)
+
+
+@nox.session(python="3.11")
+def torture(session: nox.Session) -> None:
+    """A thousand kills and a million acknowledged events, in SQLite and in PostgreSQL: minutes, and not for CI."""
+    session.install("-e", ".[test]")
+    for extra in ([], ["--postgres"]):
+        session.run("python", "tests/torture/torture.py", *extra, *session.posargs)

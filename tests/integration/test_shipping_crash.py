@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from ledger_sink import LedgerSink, ask
 
+from analytics_sdk.clock import SYSTEM_CLOCK
 from analytics_sdk.journal.reader import find_journals
 from analytics_sdk.journal.record import segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.rollup import decode_nodes
-from analytics_sdk.shipper.once import ship_once, undelivered
+from analytics_sdk.shipper.fleet import Fleet
+from analytics_sdk.shipper.once import ship_lock, ship_once, ship_pass, undelivered
 from analytics_sdk.shipper.shipper import Shipper
 from analytics_sdk.vocabulary import Kind
 
@@ -193,6 +195,28 @@ def test_two_shippers_at_once_on_one_living_journal_deliver_each_record_once(fol
     ship_once(folder, [lambda: LedgerSink(ledger)])
     assert ended_in_cells(ledger) == 20_000
     assert ask(ledger, "SELECT count(*) FROM steps") == [(20_000,)]
+
+
+def test_a_shipper_that_stood_aside_folds_nothing_again_that_the_shipping_process_folded(folder, ledger):
+    """It had cells at hand when the other took over; the other wrote them, and went."""
+    writer = JournalWriter(folder, min_free_bytes=0)
+    shipper = Shipper(folder, [lambda: LedgerSink(ledger)], writer)
+    steps(writer, 100)
+    assert shipper.flush(10)
+    other = Fleet([lambda: LedgerSink(ledger)], SYSTEM_CLOCK)
+    with ship_lock(folder):
+        steps(writer, 10)
+        ship_pass(other, folder)
+        other.fold()
+        shipper._turn()
+    other.close()
+    assert ended_in_cells(ledger) == 110
+    steps(writer, 1)
+    assert shipper.flush(10)
+    shipper.fleet.fold()
+    assert ended_in_cells(ledger) == 111
+    assert shipper.close(5)
+    writer.release()
 
 
 def test_flush_delivers_what_was_recorded_and_says_so(folder, ledger):

@@ -114,23 +114,29 @@ class Delivery:
 
     def _known_positions(self) -> Positions:
         """The sink's positions, with the cells behind the rollups' position read again where they are not at hand."""
-        if self.positions is None:
-            self.positions = self.sink.position(self.journal)
-            self._cells, self._unfolded = {}, 0
-            self._folded_to = self.positions.rollups
-            self._fold_due = time.monotonic() + FOLD_EVERY_SECONDS
-            if not isinstance(self.sink, RollupSink):
-                self._folded_to = self.positions.rows
-        while self._folded_to < self.positions.rows:
+        positions = self.positions or self.look_up()
+        while self._folded_to < positions.rows:
             stretch = self.reader.read(self._folded_to, final=True)
             if stretch.new == self._folded_to:
-                self._folded_to = self.positions.rows
+                self._folded_to = positions.rows
                 break
-            records = [record for record in stretch.records if record.position < self.positions.rows]
+            records = [record for record in stretch.records if record.position < positions.rows]
             fold(self._cells, decode(records)[0], origin=self.reader.identity.origin)
             self._unfolded += len(records)
-            self._folded_to = min(stretch.new, self.positions.rows)
-        return self.positions
+            self._folded_to = min(stretch.new, positions.rows)
+        return positions
+
+    def look_up(self) -> Positions:
+        """Ask the sink how far it has come, and drop the cells at hand: somebody else may have written them.
+
+        Raises:
+            SinkError: what the sink said.
+        """
+        self.positions = positions = self.sink.position(self.journal)
+        self._cells, self._unfolded = {}, 0
+        self._folded_to = positions.rollups if isinstance(self.sink, RollupSink) else positions.rows
+        self._fold_due = time.monotonic() + FOLD_EVERY_SECONDS
+        return positions
 
     def _write(self, stretch: Stretch) -> None:
         """Write a stretch; where the sink refuses it, narrow down to the record that it refuses and set that aside."""

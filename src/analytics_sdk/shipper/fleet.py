@@ -103,8 +103,7 @@ class Fleet:
         for i, berth in enumerate(self._berths):
             try:
                 with self.gate:
-                    delivery = self._delivery(reader, i)
-                    delivery.positions = delivery.sink.position(delivery.journal)
+                    self._delivery(reader, i).look_up()
             except Exception as problem:  # because whatever a sink raises must not end the wait for the others
                 self._failed(berth, problem)
         return self.rows_to(reader.journal_id)
