@@ -494,6 +494,19 @@ def test_resources_are_sampled_while_monitoring_runs(folder: Path) -> None:
     assert resources["samples"] >= 2
 
 
+def test_monitoring_goes_on_in_the_system_that_replaces_the_first(folder: Path) -> None:
+    """With its interval, into the new sink, and from one thread."""
+    first, second = MemorySink(), MemorySink()
+    configure(sink=first).start_resource_monitoring(interval_seconds=3600)
+    system = configure(sink=second)
+    assert system.monitoring_interval_seconds == 3600
+    assert [thread.name for thread in threading.enumerate()].count("analytics-sdk-resources") == 1
+    assert len(first.samples) == 2
+    system.stop_resource_monitoring()
+    assert system.monitoring_interval_seconds is None
+    assert system.flush() and len(second.samples) == 2
+
+
 def test_hostile_text_arrives_in_the_database(folder: Path) -> None:
     """Newlines, emoji, lone surrogates, NUL, HTML, and a message of 10 MB that was cut."""
     texts = ["a\nb", "\U0001f680", "\ud800", "a\0b", "<script>alert(1)</script>", "x" * 10_000_000]

@@ -68,7 +68,7 @@ def test_the_first_sample_knows_memory_but_no_cpu(look: Callable[[], Sample], cl
 
 
 def test_cpu_is_percent_of_one_core(look: Callable[[], Sample], clock: SetClock) -> None:
-    """Of monotonic time: a wall clock that is set, and time asleep, which monotonic clocks leave out, change nothing."""
+    """Of monotonic time: neither a wall clock that is set nor time asleep, which that leaves out, changes it."""
     look()
     used = psutil.Process().cpu_times()
     while sum(psutil.Process().cpu_times()[:2]) - sum(used[:2]) < 0.3:
@@ -171,14 +171,12 @@ def test_a_short_program_has_a_sample_of_its_start_and_one_of_its_end(journal: A
 def test_a_sample_that_fails_is_a_line_in_the_log_and_looking_goes_on(journal: Any) -> None:
     """Nothing reaches the host."""
     asked = threading.Event()
-    fail = [True]
+    problems = iter([OSError("no room")])
 
     def append(kind: int, fields: tuple[Any, ...]) -> int:
-        if fail.pop():
-            fail.append(False)
-            raise OSError("no room")
+        for problem in problems:
+            raise problem
         asked.set()
-        fail.append(False)
         return int(journal.append(kind, fields))
 
     monitor = ResourceMonitor(append, 0.01, recorder=active.recorder)
