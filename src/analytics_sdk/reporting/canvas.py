@@ -36,6 +36,7 @@ _SETTINGS: Any = {
     "svg.hashsalt": "analytics-sdk",
     "svg.fonttype": "none",  # because text that stays text is smaller, can be searched, and follows the page's font
     "pdf.fonttype": 42,
+    "text.hinting": "none",  # because hinted letters are wider on a coarse picture than they were measured
     "text.parse_math": False,  # because a "$" in somebody's id is not a formula
     "font.family": ["DejaVu Sans"],  # because matplotlib brings it along: the same everywhere
     "font.size": TEXT_PT,
@@ -160,14 +161,6 @@ def write_text(
         ha=align,
         va=valign,
     )
-
-
-def wrap_text(text: str, width_in: float, size: float = TEXT_PT, *, bold: bool = False) -> list[str]:
-    """Text cut into lines that fit a width, by the bundled font's average letter."""
-    import textwrap
-
-    letters = int(width_in * 72 / (size * (0.62 if bold else 0.54)))
-    return textwrap.wrap(text, max(8, letters)) or [""]
 
 
 def render_png(figure: Figure, dpi: int = PNG_DPI) -> bytes:

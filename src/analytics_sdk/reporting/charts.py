@@ -6,11 +6,12 @@ Each is drawn by a pure function of (part of a figure, data, words, theme). Load
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analytics_sdk.reporting.canvas import SMALL_PT, TITLE_PT, Paper, make_paper, wrap_text, write_text
+from analytics_sdk.reporting.canvas import SMALL_PT, TITLE_PT, Paper, make_paper, write_text
 from analytics_sdk.reporting.captions import CHART_METRICS, Caption, caption_of, why_missing
 from analytics_sdk.reporting.findings import rank_failing
 from analytics_sdk.reporting.gantt import draw_gantt, gantt_height_in
 from analytics_sdk.reporting.healing import draw_hotspots, draw_recoveries
+from analytics_sdk.reporting.lettering import wrap_text
 from analytics_sdk.reporting.over_time import draw_duration, draw_resources, draw_success
 from analytics_sdk.reporting.ranking import (
     draw_distribution,
@@ -23,7 +24,7 @@ from analytics_sdk.reporting.ranking import (
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.theme import LIGHT, Theme
 from analytics_sdk.reporting.usage import read_usage
-from analytics_sdk.reporting.words import Words
+from analytics_sdk.reporting.words import Words, keep_units
 
 HALF_IN, WHOLE_IN, NARROW_IN = 5.4, 11.12, 3.5
 """Widths: half a page, a whole one, a telephone's. A hundred CSS pixels are an inch."""
@@ -80,17 +81,17 @@ def draw_chart(
 
 def header_in(caption: Caption, width_in: float) -> float:
     """The height of a title and a subtitle of this width."""
-    titles = len(wrap_text(caption.title, width_in, TITLE_PT, bold=True))
-    return titles * 0.2 + len(wrap_text(caption.about, width_in, SMALL_PT)) * 0.15 + 0.16
+    titles = len(wrap_text(keep_units(caption.title), width_in, TITLE_PT, bold=True))
+    return titles * 0.2 + len(wrap_text(keep_units(caption.about), width_in, SMALL_PT)) * 0.15 + 0.16
 
 
 def draw_header(paper: Paper, caption: Caption, theme: Theme) -> None:
     """Title and subtitle at the top of a paper."""
     y = paper.height_in - 0.17
-    for line in wrap_text(caption.title, paper.width_in, TITLE_PT, bold=True):
+    for line in wrap_text(keep_units(caption.title), paper.width_in, TITLE_PT, bold=True):
         write_text(paper, 0, y, line, theme.ink, size=TITLE_PT, bold=True)
         y -= 0.2
-    for line in wrap_text(caption.about, paper.width_in, SMALL_PT):
+    for line in wrap_text(keep_units(caption.about), paper.width_in, SMALL_PT):
         write_text(paper, 0, y + 0.01, line, theme.muted, size=SMALL_PT)
         y -= 0.15
 

@@ -64,8 +64,14 @@ def draw_gantt(paper: Paper, data: ReportData, words: Words, theme: Theme) -> No
     for label in axes.get_yticklabels():
         label.set_color(theme.ink)
     critical = find_critical(timeline.steps)
+    healed_ns: dict[int | None, int] = {}
+    for recovery in timeline.recoveries:
+        ended_ns = recovery.started_at_ns + recovery.duration_ns
+        healed_ns[recovery.step_no] = max(ended_ns, healed_ns.get(recovery.step_no, 0))
     for row, step in enumerate(steps):
-        _draw_step(axes, theme, words, step, row, start_ns, end_ns, is_critical=step.step_no in critical)
+        is_critical = step.step_no in critical
+        last_ns = healed_ns.get(step.step_no, 0)
+        _draw_step(axes, theme, words, step, row, (start_ns, end_ns, last_ns), is_critical=is_critical)
     where = {step.step_no: row for row, step in enumerate(steps)}
     for recovery in timeline.recoveries:
         row = where.get(recovery.step_no, rows - 1) if recovery.step_no is not None else rows - 1
@@ -90,8 +96,17 @@ def _depths(steps: Sequence[StepRow]) -> dict[int, int]:
 
 
 def _draw_step(
-    axes: Axes, theme: Theme, words: Words, step: StepRow, row: int, start_ns: int, end_ns: int, *, is_critical: bool
+    axes: Axes,
+    theme: Theme,
+    words: Words,
+    step: StepRow,
+    row: int,
+    limits_ns: tuple[int, int, int],
+    *,
+    is_critical: bool,
 ) -> None:
+    """One step; `limits_ns`: start and end of the execution, and the end of what recovered the step."""
+    start_ns, end_ns, healed_ns = limits_ns
     colour = status_colour(theme, step.status)
     x = step.started_at_ns - start_ns
     length = (step.ended_at_ns or end_ns) - step.started_at_ns
@@ -105,8 +120,8 @@ def _draw_step(
         said += f", {words.status(step.status)}"
     axes.annotate(
         said,
-        (x + shown, row + 0.5),
-        xytext=(4, 0),
+        (max(x + shown, healed_ns - start_ns), row + 0.5),  # behind its recoveries, which may end after it
+        xytext=(5, 0),
         textcoords="offset points",
         va="center",
         color=theme.ink,

@@ -1,11 +1,12 @@
 """Charts of recovery: how well each strategy works and what an attempt costs, and which steps the time goes into."""
 
-from analytics_sdk.reporting.canvas import SMALL_PT, Paper, add_axes, ink_boxes, write_text
+from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, ink_boxes, write_text
 from analytics_sdk.reporting.findings import name_node
-from analytics_sdk.reporting.ranking import MOST_ROWS, ROW_IN, Row, draw_rows, fit_letters
+from analytics_sdk.reporting.lettering import fit_text, measure_in
+from analytics_sdk.reporting.ranking import MOST_ROWS, ROW_IN, Row, draw_rows
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.theme import Theme
-from analytics_sdk.reporting.words import Words, is_known, shorten
+from analytics_sdk.reporting.words import Words, is_known
 
 _FOOT_IN = 0.3
 _VALUE_IN = 0.72
@@ -23,8 +24,8 @@ def draw_recoveries(paper: Paper, data: ReportData, words: Words, theme: Theme) 
     for i, line in enumerate(lines):
         y = rows_in - i * ROW_IN
         cost = words("attempt", share=words.share(line.succeeded, line.attempts), time=words.seconds(line.avg_duration))
-        name_in = paper.width_in - 0.078 * len(cost) - 0.1
-        write_text(paper, 0, _FOOT_IN + y - 0.14, shorten(line.strategy, fit_letters(name_in)), theme.ink)
+        name_in = paper.width_in - measure_in(cost, SMALL_PT) - 0.15
+        write_text(paper, 0, _FOOT_IN + y - 0.14, fit_text(line.strategy, name_in, TEXT_PT), theme.ink)
         write_text(paper, paper.width_in, _FOOT_IN + y - 0.14, cost, theme.muted, size=SMALL_PT, align="right")
         middle = y - 0.28
         axes.vlines([0, 25, 50, 75, 100], middle - 0.08, middle + 0.08, color=theme.rule, linewidth=0.8, zorder=1)

@@ -20,7 +20,7 @@ from analytics_sdk.reporting.page import Section, words_of, write_page
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.tables import Table, make_table
 from analytics_sdk.reporting.theme import DARK, LIGHT, Theme, colour_names, colour_of
-from analytics_sdk.reporting.words import Words, keep_units
+from analytics_sdk.reporting.words import Words, keep_units, shorten
 from analytics_sdk.vocabulary import STATUSES
 
 
@@ -66,6 +66,11 @@ def _variables(theme: Theme) -> str:
     return " ".join(f"--{name}: {colour_of(theme, name)};" for name in colour_names())
 
 
+def _css_string(text: str) -> str:
+    """Text as a string of CSS, everything but plain letters escaped, so that it can be nothing else."""
+    return '"' + "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):x} " for c in text) + '"'
+
+
 def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
@@ -91,7 +96,11 @@ def render_html(data: ReportData) -> str:
     with neutral_settings():
         sections = [_draw(section, data, words) for section in page.sections]
     environment = _environment()
-    style = environment.get_template("report.css").render(light=_variables(LIGHT), dark=_variables(DARK))
+    style = environment.get_template("report.css").render(
+        light=_variables(LIGHT),
+        dark=_variables(DARK),
+        title=_css_string(shorten(page.title, 80)),
+    )
     script = environment.get_template("report.js").render()
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "

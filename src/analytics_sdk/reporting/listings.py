@@ -6,6 +6,7 @@ from typing import Any
 from analytics_sdk.query.results import ExecutionRow
 from analytics_sdk.query.window import to_ns
 from analytics_sdk.reporting.advice import advise
+from analytics_sdk.reporting.findings import name_node
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.tables import Cell, Table, lay_table, number_cell, text_cell
 from analytics_sdk.reporting.words import Words
@@ -34,13 +35,11 @@ def workflows_table(data: ReportData, words: Words) -> Table:
 def hotspots_table(data: ReportData, words: Words) -> Table:
     """Steps that recovery helps again and again, and what to do about each."""
     lines = data.numbers.recovery.hotspots
-    several = len({line.workflow_id for line in lines}) > 1
     return lay_table(
-        ("workflow- " if several else "") + "node- attempts worked total verified refuted strategy- advice-",
+        "node- attempts worked total verified refuted strategy- advice-",
         (
             [
-                *([text_cell(line.workflow_id)] if several else []),
-                text_cell(line.node_id),
+                text_cell(name_node(line.workflow_id, line.node_id, lines)),
                 number_cell(words.count(line.attempts), line.attempts),
                 number_cell(words.count(line.succeeded), line.succeeded),
                 number_cell(words.seconds(line.total_duration), line.total_duration),

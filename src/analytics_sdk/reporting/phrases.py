@@ -102,9 +102,9 @@ PHRASES: dict[str, tuple[str, str]] = {
     # what a reader should know before trusting the headline
     "warning.masks": (
         "{workflow} holds up only thanks to recovery: since {moment}, runs that needed none went from {before} to "
-        "{after} while success stayed at {success}.",
+        "{after}, which the success rate of {success} does not show.",
         "{workflow} ne tient que grâce aux reprises : depuis le {moment}, la part sans reprise est passée de {before} "
-        "à {after} alors que le succès reste à {success}.",
+        "à {after}, ce que le taux de succès de {success} ne montre pas.",
     ),
     "warning.refuted": (
         "Check {strategy}: of its successes that could be checked, {share} turned out wrong.",
@@ -136,6 +136,8 @@ PHRASES: dict[str, tuple[str, str]] = {
     "table_of": ("Table: {name}", "Tableau : {name}"),
     "skip": ("Skip to the numbers", "Aller aux nombres"),
     "beware": ("Beware:", "Attention :"),
+    "section.numbers": ("The numbers behind the charts", "Les nombres derrière les graphiques"),
+    "page": ("Page {n} of {total}", "Page {n} sur {total}"),
     "show_table": ("Show the numbers", "Voir les nombres"),
     # charts
     "chart.success": ("Success rate", "Taux de succès"),

@@ -2,18 +2,21 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from analytics_sdk.reporting.canvas import (
     SMALL_PT,
     TEXT_PT,
+    TITLE_PT,
     Paper,
     make_paper,
     neutral_settings,
     render_png,
-    wrap_text,
     write_text,
 )
+from analytics_sdk.reporting.captions import caption_of
 from analytics_sdk.reporting.charts import (
+    CHARTS,
     HALF_IN,
     WHOLE_IN,
     Chart,
@@ -22,90 +25,155 @@ from analytics_sdk.reporting.charts import (
     draw_titled,
     titled_height_in,
 )
-from analytics_sdk.reporting.page import Page, words_of, write_page
+from analytics_sdk.reporting.lettering import fit_text, measure_in, wrap_text
+from analytics_sdk.reporting.page import Card, Page, Section, words_of, write_page
+from analytics_sdk.reporting.pdf_catalog import describe_pdf
 from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.reporting.strips import (
+    Strip,
+    height_of,
+    ink_rule,
+    ink_strips,
+    set_heading,
+    set_pages,
+    set_table,
+    set_text,
+)
+from analytics_sdk.reporting.tables import make_table
 from analytics_sdk.reporting.theme import LIGHT, Theme
-from analytics_sdk.reporting.words import Words, shorten
+from analytics_sdk.reporting.words import Words, keep_units
 
 _MARGIN_IN = 0.4
-_GAP_IN = 0.32
+_GAP_IN = 0.34
+_SECTION_GAP_IN = 0.44
 _A4_IN = (8.27, 11.69)
-_CARD_IN = 1.0
+_SIDE_IN, _TOP_IN, _BOTTOM_IN = 0.6, 0.75, 0.65
+"""The margins of an A4 page."""
+_TITLE_PT, _SECTION_PT, _SENTENCE_PT, _VALUE_PT = 17.0, 13.0, 10.5, 17.0
+_FLAT_IN = {"success": 2.35, "duration": 2.05}
+"""The heights of charts over the whole width of a narrow page."""
+_MOST_ROWS = 60
+"""So many rows of a table go on paper; a page on a screen has more."""
 
-Row = list[tuple[Chart, float]]
-"""Charts side by side, each with its width in inches."""
+
+def _set_head(page: Page, width_in: float, theme: Theme, words: Words) -> Iterator[Strip]:
+    """Title, period, sentences, warnings and cards."""
+    title = wrap_text(page.title, width_in, _TITLE_PT, bold=True, most=3)
+    yield set_text(" ".join(title), width_in, theme.ink, size=_TITLE_PT, bold=True)
+    yield set_text(" · ".join(page.about), width_in, theme.muted, size=SMALL_PT)
+    for i, sentence in enumerate(page.sentences):
+        yield set_text(sentence, width_in, theme.ink, size=_SENTENCE_PT, gap_in=0.02 if i else 0.14)
+    notes = [f"{words('beware')} {warning}" for warning in page.warnings] + [page.lossy] * bool(page.lossy)
+    for note in notes:
+        yield _set_note(note, width_in, theme)
+    if page.cards:
+        yield _set_cards(page.cards, width_in, theme)
 
 
-def _arrange(charts: Sequence[Chart], width_in: float) -> list[Row]:
-    """Rows of charts: two halves side by side where both fit, whole ones alone."""
-    rows: list[Row] = []
-    for chart in charts:
-        if not chart.is_wide and width_in >= 2 * HALF_IN:
-            half_in = (width_in - _GAP_IN) / 2
-            if rows and len(rows[-1]) == 1 and rows[-1][0][1] == half_in:
-                rows[-1].append((chart, half_in))
-            else:
-                rows.append([(chart, half_in)])
+def _set_note(note: str, width_in: float, theme: Theme) -> Strip:
+    """A note with a bar at its left."""
+    text = set_text(note, width_in - 0.16, theme.ink, size=9.5)
+
+    def ink(paper: Paper) -> None:
+        axes = paper.cover()
+        axes.plot([0.02, 0.02], [0, paper.height_in], color=theme.recovered, linewidth=2.4, solid_capstyle="butt")
+        text.ink(paper.cut(0.16, 0.01, paper.width_in - 0.16, text.height_in))
+
+    return Strip(text.height_in + 0.02, ink, gap_in=0.12)
+
+
+def _set_cards(cards: Sequence[Card], width_in: float, theme: Theme) -> Strip:
+    step_in = width_in / len(cards)
+    lines = [
+        [part for line in card.lines for part in wrap_text(keep_units(line), step_in - 0.16, SMALL_PT)]
+        for card in cards
+    ]
+
+    def ink(paper: Paper) -> None:
+        for i, card in enumerate(cards):
+            x_in, y_in = i * step_in, paper.height_in
+            write_text(paper, x_in, y_in - 0.12, card.name, theme.muted, size=TEXT_PT)
+            write_text(paper, x_in, y_in - 0.42, keep_units(card.value), theme.ink, size=_VALUE_PT, bold=True)
+            for j, line in enumerate(lines[i]):
+                write_text(paper, x_in, y_in - 0.6 - 0.15 * j, line, theme.muted, size=SMALL_PT)
+
+    return Strip(0.66 + 0.15 * (max(len(line) for line in lines) - 1), ink, gap_in=0.24)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A chart with the size that it gets on a paper, its title included."""
+
+    chart: Chart
+    width_in: float
+    height_in: float
+
+
+def _arrange(keys: Sequence[str], width_in: float, data: ReportData, words: Words) -> list[list[_Place]]:
+    """Rows of charts: two halves side by side, wide ones alone."""
+    charts = {chart.key: chart for chart in CHARTS}
+    half_in = (width_in - _GAP_IN) / 2
+    rows: list[list[_Place]] = []
+    for key in keys:
+        chart = charts[key]
+        # On a narrow page what has a time axis takes the whole width, because half of it would be too coarse.
+        flat_in = _FLAT_IN.get(key) if width_in < 2 * HALF_IN else None
+        is_whole = chart.is_wide or flat_in is not None
+        chart_in = width_in if is_whole else half_in
+        height_in = titled_height_in(chart, data, words, chart_in) - (chart.height_in(data) - flat_in if flat_in else 0)
+        place = _Place(chart, chart_in, height_in)
+        if not is_whole and rows and len(rows[-1]) == 1 and rows[-1][0].width_in == half_in:
+            rows[-1].append(place)
         else:
-            rows.append([(chart, width_in)])
+            rows.append([place])
     return rows
 
 
-def _row_height_in(row: Row, data: ReportData, words: Words) -> float:
-    return max(titled_height_in(chart, data, words, width_in) for chart, width_in in row) + _GAP_IN
+def _set_charts(row: Sequence[_Place], data: ReportData, words: Words, theme: Theme) -> Strip:
+    def ink(paper: Paper) -> None:
+        left_in = 0.0
+        for place in row:
+            top_in = paper.height_in - place.height_in
+            draw_titled(paper.cut(left_in, top_in, place.width_in, place.height_in), place.chart, data, words, theme)
+            left_in += place.width_in + _GAP_IN
+
+    return Strip(max(place.height_in for place in row), ink, gap_in=_GAP_IN * 0.7)
 
 
-def _draw_rows(paper: Paper, rows: Sequence[Row], top_in: float, data: ReportData, words: Words, theme: Theme) -> None:
-    for row in rows:
-        left_in = _MARGIN_IN
-        for chart, width_in in row:
-            height_in = titled_height_in(chart, data, words, width_in)
-            draw_titled(paper.cut(left_in, top_in - height_in, width_in, height_in), chart, data, words, theme)
-            left_in += width_in + _GAP_IN
-        top_in -= _row_height_in(row, data, words)
+def _set_section(section: Section, width_in: float, data: ReportData, words: Words, theme: Theme) -> Iterator[Strip]:
+    yield set_heading(section.name, width_in, theme, size=_SECTION_PT, gap_in=_SECTION_GAP_IN, rule=theme.rule)
+    for line in section.notes:
+        yield replace(set_text(line, width_in, theme.ink, size=9.5, gap_in=0.03), is_heading=True)
+    for row in _arrange(section.charts, width_in, data, words):
+        yield _set_charts(row, data, words, theme)
+    for line in section.nothing:
+        yield set_text(line, width_in, theme.muted, size=9.5, gap_in=0.08)
+    if section.table:
+        yield from set_table(section.table, _MOST_ROWS, width_in, words, theme)
 
 
-def _head_lines(page: Page, width_in: float) -> list[tuple[str, float, bool, str]]:
-    """(text, size, bold, colour name) of each line above the cards."""
-    lines = [(line, 17.0, True, "ink") for line in wrap_text(shorten(page.title, 160), width_in, 17, bold=True)]
-    lines += [(line, SMALL_PT, False, "muted") for line in wrap_text(" · ".join(page.about), width_in, SMALL_PT)]
-    lines.append(("", 4.0, False, "ink"))
-    for sentence in page.sentences:
-        lines += [(line, 10.5, False, "ink") for line in wrap_text(sentence, width_in, 10.5)]
-    for note in [page.lossy] if page.lossy else []:
-        lines.append(("", 4.0, False, "ink"))
-        lines += [(line, TEXT_PT, False, "ink") for line in wrap_text(note, width_in)]
-    return lines
+def _set_report(page: Page, width_in: float, data: ReportData, words: Words, theme: Theme) -> list[Strip]:
+    """The whole of a report but for the tables of its charts."""
+    strips = list(_set_head(page, width_in, theme, words))
+    for section in page.sections:
+        strips += _set_section(section, width_in, data, words, theme)
+    return strips
 
 
-def _line_in(size: float) -> float:
-    return size * 1.4 / 72
-
-
-def _head_height_in(page: Page, width_in: float) -> float:
-    cards = _CARD_IN + _GAP_IN if page.cards else 0.0
-    return sum(_line_in(size) for _, size, _, _ in _head_lines(page, width_in)) + 0.2 + cards
-
-
-def _draw_head(paper: Paper, page: Page, top_in: float, width_in: float, theme: Theme) -> None:
-    """Title, sentences and cards."""
-    y = top_in
-    for text, size, bold, colour in _head_lines(page, width_in):
-        y -= _line_in(size)
-        if text:
-            ink = theme.muted if colour == "muted" else theme.ink
-            write_text(paper, _MARGIN_IN, y + _line_in(size) * 0.25, text, ink, size=size, bold=bold)
-    y -= 0.2
-    step = width_in / max(1, len(page.cards))
-    for i, card in enumerate(page.cards):
-        x = _MARGIN_IN + i * step
-        write_text(paper, x, y - 0.12, card.name, theme.muted, size=TEXT_PT)
-        write_text(paper, x, y - 0.42, card.value, theme.ink, size=18, bold=True)
-        at = y - 0.6
-        for line in card.lines:
-            for part in wrap_text(line, step - 0.1, SMALL_PT):
-                write_text(paper, x, at, part, theme.muted, size=SMALL_PT)
-                at -= 0.15
+def _set_numbers(page: Page, width_in: float, data: ReportData, words: Words, theme: Theme) -> list[Strip]:
+    """The tables of the charts, for a paper on which nothing can be opened."""
+    strips: list[Strip] = []
+    for key in (key for section in page.sections for key in section.charts):
+        table = make_table(key, data, words)
+        if table.rows:
+            name = caption_of(key, data, words).title
+            strips.append(set_heading(name, width_in, theme, size=TITLE_PT - 1, gap_in=_GAP_IN))
+            strips += set_table(table, _MOST_ROWS, width_in, words, theme)
+    if strips:
+        heading = words("section.numbers")
+        rule = theme.rule
+        strips.insert(0, set_heading(heading, width_in, theme, size=_SECTION_PT, gap_in=_SECTION_GAP_IN, rule=rule))
+    return strips
 
 
 def render_report_png(data: ReportData, theme: Theme = LIGHT) -> bytes:
@@ -113,56 +181,48 @@ def render_report_png(data: ReportData, theme: Theme = LIGHT) -> bytes:
     words = words_of(data)
     page = write_page(data, words)
     with neutral_settings():
-        width_in = WHOLE_IN
-        rows = _arrange(choose_charts(data), width_in)
-        head_in = _head_height_in(page, width_in)
-        height_in = 2 * _MARGIN_IN + head_in + sum(_row_height_in(row, data, words) for row in rows) + 0.2
-        paper = make_paper(width_in + 2 * _MARGIN_IN, height_in, theme)
-        _draw_head(paper, page, height_in - _MARGIN_IN, width_in, theme)
-        _draw_rows(paper, rows, height_in - _MARGIN_IN - head_in, data, words, theme)
-        write_text(paper, _MARGIN_IN, 0.22, page.made, theme.muted, size=SMALL_PT)
+        strips = _set_report(page, WHOLE_IN, data, words, theme)
+        strips.append(set_text(page.made, WHOLE_IN, theme.muted, size=SMALL_PT, gap_in=_GAP_IN))
+        height_in = height_of(strips)
+        paper = make_paper(WHOLE_IN + 2 * _MARGIN_IN, height_in + 2 * _MARGIN_IN, theme)
+        ink_strips(paper.cut(_MARGIN_IN, _MARGIN_IN, WHOLE_IN, height_in), strips)
         return render_png(paper.figure)
 
 
-def _paginate(rows: Sequence[Row], first_in: float, page_in: float, data: ReportData, words: Words) -> list[list[Row]]:
-    """Rows by page; the first page has less room. What is higher than a page stands alone on one."""
-    pages: list[list[Row]] = [[]]
-    left_in = first_in
-    for row in rows:
-        height_in = _row_height_in(row, data, words)
-        if height_in > left_in and (pages[-1] or len(pages) == 1):
-            pages.append([])
-            left_in = page_in
-        pages[-1].append(row)
-        left_in -= height_in
-    return pages
-
-
 def render_pdf(data: ReportData) -> bytes:
-    """The report as A4 pages: headlines first, then charts, none cut. The same data gives the same bytes."""
+    """The report as A4 pages: headlines, charts, then every table, none cut. The same data gives the same bytes."""
     from matplotlib.backends.backend_pdf import PdfPages
 
     words = words_of(data)
     page = write_page(data, words)
-    width_in, height_in = _A4_IN[0] - 2 * _MARGIN_IN, _A4_IN[1] - 2 * _MARGIN_IN - 0.2
+    width_in, height_in = _A4_IN[0] - 2 * _SIDE_IN, _A4_IN[1] - _TOP_IN - _BOTTOM_IN
     out = io.BytesIO()
-    metadata = {"Title": page.title, "Creator": None, "Producer": None, "CreationDate": None}
-    with neutral_settings(), PdfPages(out, metadata=metadata) as pdf:
-        head_in = _head_height_in(page, width_in)
-        rows = [[(chart, width_in)] for chart in choose_charts(data)]
-        pages = _paginate(rows, height_in - head_in, height_in, data, words)
+    metadata = {"Title": page.title, "Subject": " ".join(page.sentences), "Creator": "Analytics SDK"}
+    unset = dict.fromkeys(("Producer", "CreationDate"))
+    with neutral_settings(), PdfPages(out, metadata=metadata | unset) as pdf:
+        strips = _set_report(page, width_in, data, words, LIGHT) + _set_numbers(page, width_in, data, words, LIGHT)
+        pages = set_pages(strips, height_in)
         for i, on_page in enumerate(pages):
             paper = make_paper(*_A4_IN, LIGHT)
-            top_in = _A4_IN[1] - _MARGIN_IN
-            if i == 0:
-                _draw_head(paper, page, top_in, width_in, LIGHT)
-                top_in -= head_in
-            _draw_rows(paper, on_page, top_in, data, words, LIGHT)
-            write_text(paper, _MARGIN_IN, 0.25, page.made, LIGHT.muted, size=SMALL_PT)
-            said = f"{i + 1} / {len(pages)}"
-            write_text(paper, _A4_IN[0] - _MARGIN_IN, 0.25, said, LIGHT.muted, size=SMALL_PT, align="right")
+            _ink_margins(paper, page, i + 1, len(pages), words)
+            ink_strips(paper.cut(_SIDE_IN, _BOTTOM_IN, width_in, height_in), on_page)
             pdf.savefig(paper.figure, facecolor=LIGHT.paper)
-    return out.getvalue()
+    return describe_pdf(out.getvalue(), data.language)
+
+
+def _ink_margins(paper: Paper, page: Page, number: int, total: int, words: Words) -> None:
+    """The number of a page at its foot; from the second on, title and period at its head."""
+    inner = paper.cut(_SIDE_IN, 0, paper.width_in - 2 * _SIDE_IN, paper.height_in)
+    said = words("page", n=words.count(number), total=words.count(total))
+    write_text(inner, 0, 0.36, page.made, LIGHT.muted, size=SMALL_PT)
+    write_text(inner, inner.width_in, 0.36, said, LIGHT.muted, size=SMALL_PT, align="right")
+    if number > 1:
+        y_in = inner.height_in - 0.42
+        period_in = measure_in(page.about[0], SMALL_PT)
+        title = fit_text(page.title, inner.width_in - period_in - 0.3, SMALL_PT)
+        write_text(inner, 0, y_in, title, LIGHT.muted, size=SMALL_PT)
+        write_text(inner, inner.width_in, y_in, page.about[0], LIGHT.muted, size=SMALL_PT, align="right")
+        ink_rule(inner, y_in - 0.08, LIGHT.rule)
 
 
 def render_charts(data: ReportData, theme: Theme = LIGHT) -> Iterator[tuple[str, bytes]]:

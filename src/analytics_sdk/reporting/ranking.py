@@ -9,6 +9,7 @@ from math import log
 
 from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, ink_boxes, write_text
 from analytics_sdk.reporting.findings import name_error, name_steps, rank_failing
+from analytics_sdk.reporting.lettering import fit_text, measure_in
 from analytics_sdk.reporting.over_time import ink_frame
 from analytics_sdk.reporting.report_data import ReportData, StepLine
 from analytics_sdk.reporting.scales import (
@@ -20,7 +21,7 @@ from analytics_sdk.reporting.scales import (
     place_log_ticks,
 )
 from analytics_sdk.reporting.theme import Theme
-from analytics_sdk.reporting.words import Words, is_known, shorten
+from analytics_sdk.reporting.words import Words, is_known
 
 MOST_ROWS = 8
 ROW_IN = 0.42
@@ -38,11 +39,6 @@ class Row:
     value: str
 
 
-def fit_letters(width_in: float) -> int:
-    """About how many letters of a name fit a width."""
-    return max(12, int(width_in / 0.083))
-
-
 def rows_height_in(n: int, legends: int = 0) -> float:
     """The height that so many rows need, and so many legends."""
     return max(1, min(n, MOST_ROWS)) * ROW_IN + legends * LEGEND_IN + 0.1
@@ -58,7 +54,7 @@ def draw_rows(paper: Paper, theme: Theme, rows: Sequence[Row], legend: Sequence[
     scale = (width_in - _VALUE_IN) / longest
     for i, row in enumerate(rows):
         y = top - i * ROW_IN
-        write_text(paper, 0, y - 0.14, shorten(row.name, fit_letters(width_in)), theme.ink)
+        write_text(paper, 0, y - 0.14, fit_text(row.name, width_in, TEXT_PT), theme.ink)
         foot = y - 0.2 - _BAR_IN / 2
         x = 0.0
         for length, colour in row.parts:
@@ -77,7 +73,7 @@ def _draw_legend(paper: Paper, theme: Theme, legend: Sequence[tuple[str, str]]) 
     for word, colour in legend:
         axes.plot([x], [height_in - 0.1], marker="s", markersize=5, color=colour)
         write_text(paper, x + 0.09, height_in - 0.1, word, theme.muted, size=SMALL_PT, valign="center")
-        x += 0.32 + len(word) * 0.075
+        x += 0.3 + measure_in(word, SMALL_PT)
 
 
 def rank_slow(steps: Sequence[StepLine]) -> list[StepLine]:
@@ -111,7 +107,7 @@ def draw_slow_steps(paper: Paper, data: ReportData, words: Words, theme: Theme) 
     axes.set_axisbelow(True)
     for i, step in enumerate(steps):
         y = rows_in - i * ROW_IN
-        write_text(paper, 0, 0.3 + y - 0.14, shorten(name(step), fit_letters(width_in)), theme.ink)
+        write_text(paper, 0, 0.3 + y - 0.14, fit_text(name(step), width_in, TEXT_PT), theme.ink)
         p50, p95 = max(1.0, step.p50_duration * 1e9), max(1.0, step.p95_duration * 1e9)
         axes.plot([p50, p95], [y - 0.27, y - 0.27], color=theme.accent, linewidth=4, alpha=0.35, solid_capstyle="butt")
         axes.plot([p50], [y - 0.27], marker="o", markersize=5.5, color=theme.accent, clip_on=False)

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from math import isfinite
 from typing import Any
 
@@ -18,18 +18,18 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What makes a spreadsheet read a cell as a formula, full-width forms too, because some fold them first."""
 
 
-def _plain(value: object) -> Any:
-    """A value as JSON can say it: nan and infinities become null."""
+def _plain(value: object, zone: tzinfo | None) -> Any:
+    """A value as JSON can say it: nan and infinities become null, instants are said in the report's zone."""
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(zone).isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name), zone) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, zone) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, zone) for item in value]
     return value
 
 
@@ -39,7 +39,7 @@ def render_json(data: ReportData) -> str:
     `numbers` is what `stats` answers, in seconds and percents; `*_ns` are integer nanoseconds since 1970 in UTC.
     """
     words = words_of(data)
-    plain = _plain(data)
+    plain = _plain(data, words.zone)
     plain["start"], plain["end"] = (words.local(at).isoformat() for at in (data.start_ns, data.end_ns))
     plain["sentences"] = write_sentences(data, words)
     return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
