@@ -12,7 +12,7 @@ import pytest
 from report_samples import NOW_NS, make_data, make_store
 
 from analytics_sdk.query.results import Distribution, StepRow
-from analytics_sdk.reporting.critical_path import find_critical
+from analytics_sdk.reporting.critical_path import find_critical, order_steps
 from analytics_sdk.reporting.findings import (
     find_duration_change,
     find_leader,
@@ -294,3 +294,14 @@ def test_a_week_and_an_hour_are_said_briefly() -> None:
     assert EN.period(NOW_NS - 7200 * S, NOW_NS) == "9 Mar 2026, 16:30 - 18:30"
     assert EN.period(NOW_NS - 60 * S, NOW_NS) == "9 Mar 2026, 18:29:00 - 18:30:00"
     assert FR.period(NOW_NS - 86_400 * S, NOW_NS) == "du 8 mars 2026, 18:30 au 9 mars 2026, 18:30"
+
+
+def test_steps_stand_beneath_what_they_ran_inside() -> None:
+    """By their beginning, but never between another step and its parts; whoever is its own parent stands alone."""
+
+    def step(step_no: int, start_s: int, parent: int | None = None) -> StepRow:
+        return StepRow("x", "w", step_no, parent, "n", None, "success", start_s * S, start_s * S + S, S, None, None)
+
+    steps = [step(1, 0), step(2, 1), step(3, 2, 1), step(4, 3, 3), step(5, 0, 99), step(6, 9, 6)]
+    assert [one.step_no for one in order_steps(steps)] == [1, 3, 4, 5, 2, 6]
+    assert order_steps([]) == []

@@ -8,13 +8,25 @@ MOST_ROWS = 32
 
 
 def choose_steps(timeline: Timeline) -> list[StepRow]:
-    """The steps to show, in their order: all, or the longest and every one that did not succeed at once."""
-    steps = sorted(timeline.steps, key=lambda step: (step.started_at_ns, step.step_no))
-    if len(steps) <= MOST_ROWS:
-        return steps
-    ranked = sorted(steps, key=lambda step: (step.status == "success", -(step.duration_ns or 0), step.step_no))
-    kept = {id(step) for step in ranked[:MOST_ROWS]}
-    return [step for step in steps if id(step) in kept]
+    """The steps to show, in their order: all, or the longest and those that did not succeed at once."""
+    ranked = sorted(timeline.steps, key=lambda step: (step.status == "success", -(step.duration_ns or 0), step.step_no))
+    return order_steps(ranked[:MOST_ROWS])
+
+
+def order_steps(steps: Sequence[StepRow]) -> list[StepRow]:
+    """Steps by their beginning, each followed by what ran inside it."""
+    inside: dict[int | None, list[StepRow]] = {}
+    known = {step.step_no for step in steps}
+    for step in sorted(steps, key=lambda step: (step.started_at_ns, step.step_no), reverse=True):
+        parent = step.parent_step_no if step.parent_step_no in known - {step.step_no} else None
+        inside.setdefault(parent, []).append(step)
+    ordered: list[StepRow] = []
+    waiting = inside.pop(None, [])
+    while waiting:
+        step = waiting.pop()
+        ordered.append(step)
+        waiting += inside.pop(step.step_no, [])
+    return ordered
 
 
 def find_critical(steps: Sequence[StepRow]) -> set[int]:

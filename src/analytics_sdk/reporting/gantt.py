@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from analytics_sdk.query.results import RecoveryRow, StepRow, Timeline
-from analytics_sdk.reporting.canvas import SMALL_PT, Paper, add_axes, ink_boxes
+from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, ink_boxes, write_text
 from analytics_sdk.reporting.critical_path import choose_steps, find_critical
+from analytics_sdk.reporting.lettering import fit_text, measure_in
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.scales import place_linear_ticks
 from analytics_sdk.reporting.theme import Theme, status_colour
 from analytics_sdk.reporting.words import Words, shorten
 
 _ROW_IN = 0.24
+_INDENT_IN = 0.14
+"""What a step inside another is moved to the right."""
 
 
 def gantt_height_in(timeline: Timeline | None) -> float:
@@ -45,10 +48,12 @@ def draw_gantt(paper: Paper, data: ReportData, words: Words, theme: Theme) -> No
     width_in = paper.width_in
     steps, loose = choose_steps(timeline), _loose(timeline)
     depths = _depths(steps)
-    longest = max((len(step.node_id) + 2 * depths[step.step_no] for step in steps), default=8)
-    left = min(2.2, width_in * 0.3, 0.2 + 0.078 * max(8, longest))
+    names = [(step.node_id, _INDENT_IN * depths[step.step_no]) for step in steps]
+    names += [(words("mark.recovery"), 0.0)] if loose else []
+    wanted_in = max((measure_in(shorten(name, 60), TEXT_PT) + indent_in for name, indent_in in names), default=0.0)
+    left = min(2.4, width_in * 0.32, wanted_in) + 0.12
     start_ns, end_ns = timeline.execution.started_at_ns, _end_ns(timeline)
-    rows = len(steps) + bool(loose)
+    rows = max(1, len(steps) + bool(loose))
     axes = add_axes(paper, theme, left, 0.3, min(1.35, width_in * 0.24), 0.14)
     axes.set_xlim(0, end_ns - start_ns)
     axes.set_ylim(rows, 0)
@@ -57,12 +62,12 @@ def draw_gantt(paper: Paper, data: ReportData, words: Words, theme: Theme) -> No
     axes.set_xticks([tick.at for tick in ticks], [tick.label for tick in ticks])
     axes.grid(axis="x", color=theme.rule, linewidth=0.8)
     axes.set_axisbelow(True)
-    letters = int(left / 0.083)
-    names = ["  " * depths[step.step_no] + shorten(step.node_id, letters - 2 * depths[step.step_no]) for step in steps]
-    names += [words("mark.recovery")] if loose else []
-    axes.set_yticks([row + 0.5 for row in range(rows)], names)
-    for label in axes.get_yticklabels():
-        label.set_color(theme.ink)
+    axes.set_yticks([])
+    foot_in = paper.height_in - 0.14
+    for row, (name, indent_in) in enumerate(names):
+        y_in = foot_in - (row + 0.5) * (foot_in - 0.3) / rows
+        shown = fit_text(name, left - 0.12 - indent_in, TEXT_PT)
+        write_text(paper, indent_in, y_in, shown, theme.ink, valign="center")
     critical = find_critical(timeline.steps)
     healed_ns: dict[int | None, int] = {}
     for recovery in timeline.recoveries:
@@ -79,8 +84,8 @@ def draw_gantt(paper: Paper, data: ReportData, words: Words, theme: Theme) -> No
         ink_boxes(
             axes,
             [(recovery.started_at_ns - start_ns, row + 0.35, length, 0.3)],
-            theme.recovered if recovery.success else theme.paper,
-            edge=theme.paper if recovery.success else theme.ink,
+            theme.ink if recovery.success else theme.paper,
+            edge=theme.ink,
             edge_pt=0.8,
             zorder=4,
         )

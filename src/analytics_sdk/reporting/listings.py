@@ -9,7 +9,7 @@ from analytics_sdk.reporting.advice import advise
 from analytics_sdk.reporting.findings import name_node
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.tables import Cell, Table, lay_table, number_cell, text_cell
-from analytics_sdk.reporting.words import Words
+from analytics_sdk.reporting.words import Words, is_known
 
 LATEST = 20
 
@@ -36,17 +36,17 @@ def hotspots_table(data: ReportData, words: Words) -> Table:
     """Steps that recovery helps again and again, and what to do about each."""
     lines = data.numbers.recovery.hotspots
     return lay_table(
-        "node- attempts worked total verified refuted strategy- advice-",
+        "node- advice- strategy- attempts worked total verified refuted",
         (
             [
                 text_cell(name_node(line.workflow_id, line.node_id, lines)),
+                text_cell(advise(line, words)),
+                text_cell(line.top_strategy),
                 number_cell(words.count(line.attempts), line.attempts),
                 number_cell(words.count(line.succeeded), line.succeeded),
                 number_cell(words.seconds(line.total_duration), line.total_duration),
                 number_cell(words.count(line.verified), line.verified),
                 number_cell(words.count(line.refuted), line.refuted),
-                text_cell(line.top_strategy),
-                text_cell(advise(line, words)),
             ]
             for line in lines
         ),
@@ -87,7 +87,7 @@ def step_resources_table(data: ReportData, words: Words) -> Table:
 
 def _known(line: Mapping[str, Any], key: str) -> float | None:
     value = line.get(key)
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and is_known(value) else None
 
 
 def running_table(data: ReportData, words: Words) -> Table:

@@ -233,8 +233,8 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Étapes de l'exécution {id}, débutée le {moment}",
     ),
     "chart.gantt.recoveries": (
-        "recoveries are framed, and empty where they did not work",
-        "les reprises sont encadrées, et vides quand elles ont échoué",
+        "thin bars are recoveries, hollow where they did not work",
+        "les barres fines sont des reprises, creuses quand elles ont échoué",
     ),
     "chart.gantt.critical": (
         "those that decided its duration are solid, the others pale",
