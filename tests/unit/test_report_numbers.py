@@ -9,9 +9,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from report_samples import NOW_NS, make_data, make_store
+from report_samples import NOW_NS, make_data, make_store, with_healing
 
+from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.results import Distribution, StepRow
+from analytics_sdk.reporting.advice import advise, find_best
 from analytics_sdk.reporting.critical_path import find_critical, order_steps
 from analytics_sdk.reporting.findings import (
     find_duration_change,
@@ -22,7 +24,16 @@ from analytics_sdk.reporting.findings import (
 )
 from analytics_sdk.reporting.page import words_of, write_page
 from analytics_sdk.reporting.phrases import PHRASES
-from analytics_sdk.reporting.report_data import Halves, Recovery, ReportData, Success, find_cut_ns
+from analytics_sdk.reporting.report_data import (
+    Halves,
+    HotspotLine,
+    Recovery,
+    ReportData,
+    StrategyLine,
+    Success,
+    WarningLine,
+    find_cut_ns,
+)
 from analytics_sdk.reporting.scales import (
     merge_buckets,
     place_count_ticks,
@@ -305,3 +316,47 @@ def test_steps_stand_beneath_what_they_ran_inside() -> None:
     steps = [step(1, 0), step(2, 1), step(3, 2, 1), step(4, 3, 3), step(5, 0, 99), step(6, 9, 6)]
     assert [one.step_no for one in order_steps(steps)] == [1, 3, 4, 5, 2, 6]
     assert order_steps([]) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (HotspotLine("w", "n", 3, 3, top_strategy="wait"), "too few attempts"),
+        (HotspotLine("w", "n", 20, 18, refuted=1, top_strategy="wait"), "Check what wait does"),
+        (HotspotLine("w", "n", 20, 18, top_strategy="wait"), "Make wait the normal way"),
+        (HotspotLine("w", "n", 20, 3, top_strategy="wait"), "Mend the cause"),
+        (HotspotLine("w", "n", 20, 13, top_strategy="wait"), "Find out why it fails"),
+        (HotspotLine(None, None), "too few attempts"),
+    ],
+)
+def test_advice_follows_what_recovery_did(line: HotspotLine, said: str) -> None:
+    """Refuted first, then enough, then how often it worked."""
+    assert said in advise(line, EN)
+    assert advise(line, FR) != advise(line, EN)
+
+
+def test_warnings_stand_beside_the_sentences(week: ReportData) -> None:
+    """What healing hides first; a code that nobody knows is not shown as a code; only where it was asked for."""
+    data = with_healing(week)
+    unknown = replace(data.numbers, warnings=[*data.numbers.warnings, WarningLine("brand_new")])
+    page = write_page(replace(data, numbers=unknown), EN)
+    assert [warning.split()[0] for warning in page.warnings] == ["checkout_test", "Check"]
+    assert "since 6 Mar 2026, 18:30, runs that needed none went from 90.8 % to 78.0 %" in page.warnings[0]
+    assert page.warnings[1] == "Check retry_longer: of its successes that could be checked, 5 of 8 turned out wrong."
+    assert write_page(replace(data, metric_types=("step",)), EN).warnings == []
+    assert write_page(week, EN).warnings == []
+
+
+def test_the_best_strategy_is_named_only_when_its_interval_is_above_the_others() -> None:
+    """Nine of ten is not better than eight of ten."""
+
+    def line(strategy: str, succeeded: int, attempts: int) -> StrategyLine:
+        low, high = wilson_interval(succeeded, attempts) or (0.0, 100.0)
+        return StrategyLine(strategy, attempts, succeeded, 100 * succeeded / attempts, low, high)
+
+    assert find_best([]) is None
+    assert find_best([line("alone", 90, 100)]) is None
+    assert find_best([line("a", 9, 10), line("b", 8, 10)]) is None
+    best = find_best([line("a", 90, 100), line("b", 40, 100), line("rare", 1, 1)])
+    assert best is not None
+    assert best.strategy == "a"

@@ -5,7 +5,7 @@ Pure, and only what the numbers carry: who finds the warnings is the query; here
 
 from analytics_sdk.query.window import to_ns
 from analytics_sdk.reporting.report_data import HotspotLine, ReportData, StrategyLine, WarningLine
-from analytics_sdk.reporting.words import Words, is_known, make_inert, shorten
+from analytics_sdk.reporting.words import Words, is_known, shorten
 
 ENOUGH_ATTEMPTS = 5
 """Fewer say too little about whether recovering from something works."""
@@ -61,10 +61,12 @@ def find_best(strategies: list[StrategyLine]) -> StrategyLine | None:
 
 def advise(line: HotspotLine, words: Words) -> str:
     """What to do about a step that is healed again and again."""
-    rate = 100.0 * line.succeeded / line.attempts if line.attempts else 0.0
-    strategy = make_inert(line.top_strategy or "")
+    strategy = shorten(line.top_strategy or "", 40)
     if strategy and line.refuted:
-        return words("advice.refuted", strategy=shorten(strategy, 40))
-    if strategy and rate >= _NEARLY_ALWAYS and line.attempts >= ENOUGH_ATTEMPTS:
-        return words("advice.build_in", strategy=shorten(strategy, 40))
-    return words("advice.mend" if rate < _SELDOM and line.attempts >= ENOUGH_ATTEMPTS else "advice.look")
+        return words("advice.refuted", strategy=strategy)
+    if line.attempts < ENOUGH_ATTEMPTS:
+        return words("advice.watch")
+    rate = 100.0 * line.succeeded / line.attempts
+    if strategy and rate >= _NEARLY_ALWAYS:
+        return words("advice.build_in", strategy=strategy)
+    return words("advice.mend" if rate < _SELDOM else "advice.look")

@@ -118,7 +118,7 @@ def name_error(error: ErrorLine, words: Words) -> str:
 def write_sentences(data: ReportData, words: Words) -> list[str]:
     """Does it work and what did healing save; is it getting worse; what breaks. Fewer where there is nothing to say."""
     if data.is_empty:
-        return [words("works.none")]
+        return [words("works.none"), words("works.none.hint")]
     sentences = [_say_works(data, words)]
     if data.numbers.success_rate.n:
         sentences += [_say_trend(data, words), _say_breaks(data, words)]

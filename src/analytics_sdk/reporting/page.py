@@ -17,8 +17,8 @@ from analytics_sdk.reporting.listings import (
 )
 from analytics_sdk.reporting.phrases import PHRASES
 from analytics_sdk.reporting.report_data import ReportData
-from analytics_sdk.reporting.tables import Table
-from analytics_sdk.reporting.words import Words, is_known, make_inert
+from analytics_sdk.reporting.tables import MOST_LETTERS, Table
+from analytics_sdk.reporting.words import Words, is_known, make_inert, shorten
 
 MARK = "†"
 
@@ -91,7 +91,7 @@ def write_page(data: ReportData, words: Words) -> Page:
     if numbers.performance.n and numbers.performance.relative_error:
         about.append(words("approximate", error=words.percent(100 * numbers.performance.relative_error)))
     return Page(
-        make_inert(data.title),
+        shorten(data.title, MOST_LETTERS),
         about,
         write_sentences(data, words),
         write_warnings(data, words) if {"execution", "recovery"} & set(data.metric_types) else [],

@@ -37,6 +37,10 @@ PHRASES: dict[str, tuple[str, str]] = {
     "none.timeline": ("No execution with steps to show.", "Aucune exécution dont montrer les étapes."),
     # the three sentences
     "works.none": ("Nothing was recorded in this period.", "Rien n'a été enregistré pendant cette période."),
+    "works.none.hint": (
+        "Try a longer period, or ask `analytics-sdk doctor` whether anything is recorded at all.",
+        "Essayez une période plus longue, ou demandez à `analytics-sdk doctor` si quelque chose s'enregistre.",
+    ),
     "works.pending": (
         "Nothing has ended yet; {running} still running.",
         "Rien ne s'est encore terminé ; {running} en cours.",
@@ -218,6 +222,10 @@ PHRASES: dict[str, tuple[str, str]] = {
     "advice.mend": (
         "Mend the cause: recovery seldom helps here.",
         "Corriger la cause : les reprises aident rarement ici.",
+    ),
+    "advice.watch": (
+        "Watch it: there are too few attempts yet to advise.",
+        "À suivre : encore trop peu de tentatives pour conseiller.",
     ),
     "advice.look": (
         "Find out why it fails: recovery helps, but not always.",

@@ -9,9 +9,11 @@ from analytics_sdk.reporting.findings import name_error, name_node, rank_failing
 from analytics_sdk.reporting.report_data import ReportData, StepLine
 from analytics_sdk.reporting.scales import merge_buckets
 from analytics_sdk.reporting.usage import find_peaks
-from analytics_sdk.reporting.words import NOTHING, Words, is_known, make_inert
+from analytics_sdk.reporting.words import NOTHING, Words, is_known, shorten
 
 MOST_ROWS = 200
+MOST_LETTERS = 200
+"""Longer text is cut in its middle; the whole of it stands in JSON and CSV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Table:
 
 def text_cell(text: str | None) -> Cell:
     """Stored text."""
-    shown = make_inert(text or "") or NOTHING
+    shown = shorten(text or "", MOST_LETTERS) or NOTHING
     return Cell(shown, shown.casefold())
 
 
