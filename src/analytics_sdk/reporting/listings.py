@@ -1,6 +1,7 @@
 """The tables that stand alone after the charts: workflows, what to mend, resources by step, what runs, the latest."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from analytics_sdk.query.results import ExecutionRow
@@ -8,8 +9,8 @@ from analytics_sdk.query.window import to_ns
 from analytics_sdk.reporting.advice import advise
 from analytics_sdk.reporting.findings import name_node
 from analytics_sdk.reporting.report_data import ReportData
-from analytics_sdk.reporting.tables import Cell, Table, lay_table, number_cell, text_cell
-from analytics_sdk.reporting.words import Words, is_known
+from analytics_sdk.reporting.tables import Cell, Table, lay_table, number_cell, status_cell, text_cell
+from analytics_sdk.reporting.words import Words
 
 LATEST = 20
 
@@ -87,7 +88,7 @@ def step_resources_table(data: ReportData, words: Words) -> Table:
 
 def _known(line: Mapping[str, Any], key: str) -> float | None:
     value = line.get(key)
-    return float(value) if isinstance(value, int | float) and is_known(value) else None
+    return float(value) if isinstance(value, int | float) and isfinite(value) else None
 
 
 def running_table(data: ReportData, words: Words) -> Table:
@@ -113,7 +114,7 @@ def latest_table(data: ReportData, words: Words) -> Table:
         error = ": ".join(part for part in (execution.error_type, execution.error_message) if part)
         return [
             text_cell(execution.workflow_id),
-            Cell(words.status(execution.status), execution.status, execution.status),
+            status_cell(execution.status, words),
             number_cell(words.moment(execution.started_at_ns, seconds=True), execution.started_at_ns),
             number_cell(words.duration(execution.duration_ns), execution.duration_ns),
             text_cell(error),

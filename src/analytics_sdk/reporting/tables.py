@@ -1,7 +1,7 @@
 """Every number of a report as tables: what a chart shows, for those who cannot see it or want to know exactly."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from analytics_sdk.query.window import to_ns
@@ -9,7 +9,7 @@ from analytics_sdk.reporting.findings import name_error, name_node, rank_failing
 from analytics_sdk.reporting.report_data import ReportData, StepLine
 from analytics_sdk.reporting.scales import merge_buckets
 from analytics_sdk.reporting.usage import find_peaks
-from analytics_sdk.reporting.words import NOTHING, Words, is_known, shorten
+from analytics_sdk.reporting.words import NOTHING, Words, is_known, make_inert, shorten
 
 MOST_ROWS = 200
 MOST_LETTERS = 200
@@ -18,7 +18,10 @@ MOST_LETTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What a table shows, and the value that sorts it. A number stands at the right; a status has its mark."""
+    """What a table shows, and the value that sorts it. A number stands at the right; a status has its mark.
+
+    An unknown value, an empty text or a number that is not finite, stays last however the table is sorted.
+    """
 
     text: str
     value: float | str
@@ -48,20 +51,27 @@ class Table:
 
 def text_cell(text: str | None) -> Cell:
     """Stored text."""
-    shown = shorten(text or "", MOST_LETTERS) or NOTHING
-    return Cell(shown, shown.casefold())
+    known = make_inert(text or "")
+    return Cell(known or NOTHING, known.casefold())
+
+
+def status_cell(status: str, words: Words) -> Cell:
+    """A status in the reader's language, by which it sorts too."""
+    shown = words.status(status)
+    return Cell(shown, shown.casefold(), status)
 
 
 def number_cell(text: str, value: float | None) -> Cell:
-    """A number as it is said, and as it sorts; unknown sorts before all."""
+    """A number as it is said, and as it sorts."""
     return Cell(text, value if value is not None and is_known(value) else -inf)
 
 
 def lay_table(columns: str, rows: Iterable[list[Cell]]) -> Table:
     """A table of columns given as words, where `-` after a word says that it holds text."""
-    kept = list(rows)
+    every = list(rows)
+    kept = [[replace(cell, text=shorten(cell.text, MOST_LETTERS)) for cell in row] for row in every[:MOST_ROWS]]
     names = [Column(f"column.{word.removesuffix('-')}", not word.endswith("-")) for word in columns.split()]
-    return Table(names, kept[:MOST_ROWS], max(0, len(kept) - MOST_ROWS))
+    return Table(names, kept, len(every) - len(kept))
 
 
 def make_table(key: str, data: ReportData, words: Words) -> Table:
@@ -206,7 +216,7 @@ def _gantt(data: ReportData, words: Words) -> Table:
             step.started_at_ns,
             [
                 text_cell(step.node_id),
-                Cell(words.status(step.status), step.status, step.status),
+                status_cell(step.status, words),
                 number_cell(words.duration(step.started_at_ns - start_ns), step.started_at_ns - start_ns),
                 number_cell(words.duration(step.duration_ns), step.duration_ns),
                 text_cell(": ".join(part for part in (step.error_type, step.error_message) if part)),

@@ -7,23 +7,19 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.textContent = head.textContent;
     head.replaceChildren(button);
     head.setAttribute("aria-sort", "none");
+    const value = (row) => row.cells[column].dataset.value;
+    const compare = (a, b) => {
+      if (a.cells[column].dataset.kind === "number") return Number(value(a)) - Number(value(b));
+      return value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0;
+    };
     button.addEventListener("click", () => {
-      const isNumber = head.classList.contains("number");
       const now = head.getAttribute("aria-sort");
-      const down = now === "none" ? isNumber : now === "ascending";
+      const down = now === "none" ? head.classList.contains("number") : now === "ascending";
       heads.forEach((other) => other.setAttribute("aria-sort", "none"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const value = (row) => row.cells[column].dataset.value;
-      const number = (row) => { const found = value(row); return found === "" ? -Infinity : Number(found); };
-      const compare = (a, b) => {
-        if (!row_is_number(a, column)) return value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0;
-        const x = number(a), y = number(b);
-        return x < y ? -1 : x > y ? 1 : 0;
-      };
-      const rows = [...table.tBodies[0].rows].sort(compare);
-      if (down) rows.reverse();
-      table.tBodies[0].append(...rows);
+      const rows = [...table.tBodies[0].rows];
+      const known = rows.filter((row) => value(row) !== "").sort((a, b) => down ? compare(b, a) : compare(a, b));
+      table.tBodies[0].append(...known, ...rows.filter((row) => value(row) === ""));
     });
   });
 }
-function row_is_number(row, column) { return row.cells[column].dataset.kind === "number"; }
