@@ -20,7 +20,7 @@ def lowest_versions() -> list[str]:
     """`name==floor` for each requirement that pyproject.toml gives a floor, those of extras too."""
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *(one for name in ("postgres", "test") for one in extras[name])]
+    requirements = [*project["dependencies"], *(one for name in ("postgres", "docs", "test") for one in extras[name])]
     found = (re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?>=([0-9.]+)", one) for one in requirements)
     return [f"{match[1]}=={match[2]}" for match in found if match]
 
@@ -58,9 +58,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def docs(session: nox.Session) -> None:
-    """Every example in README.md and docs/ runs."""
+    """Every block of README.md and docs/ runs, and the site is built into site/."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", "tests/test_docs.py", *session.posargs)
+    session.run("zensical", "build", "--strict", "--clean")
 
 
 @nox.session(python="3.11")

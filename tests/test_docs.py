@@ -1,16 +1,20 @@
-"""What the documentation shows works: every Python block runs, every command exists, the settings are all there.
+"""What the documentation shows works: every block runs, every command exists, every name, key and setting is there.
 
-`python tests/test_docs.py` writes docs/settings.md anew.
+`python docs/pages.py` writes the pages anew that are made from the code.
 """
 
+import importlib
 import os
+import pydoc
 import re
-import shlex
+import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -19,144 +23,171 @@ import typer.main
 from analytics_sdk.capture.patching import Instrumentation
 from analytics_sdk.cli.app import app
 from analytics_sdk.cli.run import KEYS
-from analytics_sdk.clock import SystemClock
-from analytics_sdk.config import ALIASES, SETTINGS
+from analytics_sdk.query import Query, empty_stats
+from doc_blocks import LANGUAGES, POSTGRES, Block, blocks_of, commands_of, run_page
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SETTINGS_PAGE = ROOT / "docs" / "settings.md"
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page that are written in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+MADE: dict[str, Any] = runpy.run_path(str(DOCS / "pages.py"))["PAGES"]
+PUBLIC = (
+    "analytics_sdk",
+    "analytics_sdk.integration",
+    "analytics_sdk.analytics_system",
+    "analytics_sdk.reporting.report_generator",
+    "analytics_sdk.query",
+)
 
 
 def name_of(page: Path) -> str:
-    return page.name
+    return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_every_python_block_runs(page: Path, tmp_path: Path) -> None:
-    """In a process and a folder of its own for each page, one block after the other, warnings being errors."""
-    code = "\n".join(
-        f"exec(compile({block!r}, {page.name!r}, 'exec'), {{'__name__': 'example'}})"
-        for block in blocks(page, "python")
-    )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANALYTICS_SDK_")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+def fenced(page: Path, language: str) -> list[Block]:
+    return [block for block in blocks_of(page) if block.language == language]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=name_of)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """From top to bottom, in an empty folder, and what is shown as output is printed."""
+    replaced = {}
+    if any(POSTGRES in block.code and block.reason is None for block in blocks_of(page)):
+        replaced[POSTGRES] = request.getfixturevalue("postgres_url")
+    run_page(page, tmp_path, replaced)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_what_it_is(page: Path) -> None:
+    """A fence without a known language would not run, and nobody would see it."""
+    assert {block.language for block in blocks_of(page)} <= LANGUAGES
+    fences = re.findall(r"^```", page.read_text("utf-8"), re.MULTILINE)
+    assert len(fences) == 2 * len(blocks_of(page))
+    written = {block.title for block in blocks_of(page) if block.title}
+    run = "".join(block.code for block in blocks_of(page) if block.title is None)
+    assert all(title in run or Path(title).stem in run for title in written), "a file is shown that nothing runs"
 
 
 def shown_commands() -> Iterator[Any]:
-    """Every `analytics-sdk ...` in a shell block, without what is not ours."""
     for page in PAGES:
-        for block in blocks(page, "sh"):
-            for line in block.splitlines():
-                words = shlex.split(line, comments=True)
-                at = next((i for i, word in enumerate(words) if Path(word).name == "analytics-sdk"), None)
-                if at is not None:
-                    yield pytest.param(words[at + 1 :], id=f"{page.name}: {' '.join(words[at:])}")
+        for words in commands_of(page):
+            yield pytest.param(words, id=f"{page.name}: {' '.join(words)}")
 
 
-def commands_of(group: Any) -> dict[str, Any]:
+def below(group: Any) -> dict[str, Any]:
     """The commands of a group by name; none where it is a command itself."""
     return getattr(group, "commands", {})
 
 
 @pytest.mark.parametrize("words", list(shown_commands()))
 def test_every_command_shown_can_be_typed(words: list[str]) -> None:
-    """It is parsed, not run: a command, option or value that does not exist raises."""
+    """Also those that do not run here: a command, option or value that does not exist raises."""
     command: Any = typer.main.get_command(app)
-    while commands := commands_of(command):
+    while (commands := below(command)) and words and not words[0].startswith("-"):
         command, words = commands[words[0]], words[1:]
-    command.make_context(command.name, list(words))
-
-
-def test_the_command_page_names_every_command_and_only_those() -> None:
-    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
-    told = {cell.split()[0] for cell in re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)}
-    assert told == set(commands_of(typer.main.get_command(app)))
+    if not below(command):
+        command.make_context(command.name, list(words))
 
 
 def test_the_keys_of_the_instrument_table_are_all_shown() -> None:
-    (block,) = blocks(ROOT / "docs" / "auto-instrument.md", "toml")
-    assert set(tomllib.loads(block)["tool"]["analytics_sdk"]["instrument"]) == set(KEYS)
+    (block,) = fenced(DOCS / "auto-instrument.md", "toml")
+    assert set(tomllib.loads(block.code)["tool"]["analytics_sdk"]["instrument"]) == set(KEYS)
     assert {"pending", "failed"} <= set(vars(Instrumentation()))
 
 
-def test_links_inside_the_documentation_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def anchors_of(page: Path) -> set[str]:
+    """What a link may point at within a page: its headings as GitHub and the site name them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_inside_the_documentation_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^):]+)\)", page.read_text("utf-8")):
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path) if path else page
+        assert there.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors_of(there), f"{page.name} links to {target}"
+        if page.is_relative_to(DOCS):
+            assert Path(os.path.normpath(there)).is_relative_to(DOCS), f"{target} is not on the site"
+
+
+def test_every_page_that_the_navigation_names_is_there() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    assert pages >= set(re.findall(r"[\w./-]+\.md", navigation))
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """And asks nobody else for anything when it is read."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("zensical", reason="zensical is not installed")
+        pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed")
+    for part in ("docs", "src", "CHANGELOG.md", "mkdocs.yml"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, tmp_path / part)
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "No issues found\n"), done.stdout
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > len(MADE)
+    for page in pages:
+        assert not re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?:https?:)?//', page.read_text("utf-8"))
 
 
 def test_the_readme_begins_with_the_problem_and_names_both_commands() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    first = blocks(ROOT / "README.md", "python")[0]
+    first = fenced(ROOT / "README.md", "python")[0].code
     assert len([line for line in first.splitlines() if line.strip()]) <= 12
     assert text.index("Somebody has a program") < text.index("```python")
     assert '.venv/bin/pip install -q -e ".[test]" && .venv/bin/python -m pytest -n auto' in text
 
 
-def settings_page() -> str:
-    """docs/settings.md, made from the one table of settings."""
-    rows = []
-    for setting in SETTINGS.values():
-        names = [setting.name, *(alias for alias, name in ALIASES.items() if name == setting.name)]
-        rows.append(
-            f"| {' or '.join(f'`{name}`' for name in names)} | {shown_default(setting.default)} | {setting.meaning} |"
-        )
-    return "\n".join([SETTINGS_HEAD, *rows, SETTINGS_FOOT])
+@pytest.mark.parametrize("page", MADE)
+def test_a_page_made_from_the_code_says_what_the_code_says(page: str) -> None:
+    written = (DOCS / page).read_text("utf-8")
+    assert written == MADE[page](), f"run `python docs/pages.py` to write docs/{page} anew"
 
 
-def shown_default(default: object) -> str:
-    """A default as a table cell."""
-    if default is None:
-        return ""
-    if isinstance(default, SystemClock):
-        return "the machine's"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    if isinstance(default, int) and default >= 1 << 30:
-        return f"{default >> 30} GiB"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+def public_names(module: str) -> Iterator[str]:
+    """What a module says is public; without a word from it, what it defines and does not hide."""
+    names = vars(importlib.import_module(module))
+    own = [
+        name
+        for name, value in names.items()
+        if isinstance(value, type | FunctionType) and value.__module__ == module and not name.startswith("_")
+    ]
+    yield from (f"{module}.{name}" for name in names.get("__all__", own))
 
 
-SETTINGS_HEAD = """\
-# Settings
-
-An argument of `configure` or `get_analytics_system` wins over the environment (`ANALYTICS_SDK_` and the name in
-capitals), that over `[tool.analytics_sdk]` in the nearest pyproject.toml, that over the default. Nothing is read at
-import. What is left out of a later call keeps its value.
-
-```python
-from analytics_sdk import configure
-
-configure(sink="sqlite:///analytics.db", flush_interval_seconds=0.5)
-```
-
-| name | default | |
-|---|---|---|"""
-SETTINGS_FOOT = """
-The environment has one more: `ANALYTICS_SDK_DISABLED=true` turns everything off and beats every argument.
-
-`analytics-sdk doctor` shows what is in effect, and where each value comes from.
-"""
+def test_every_public_name_is_in_the_reference() -> None:
+    """By that name, or by the same object under another one."""
+    page = (DOCS / "reference" / "api.md").read_text("utf-8")
+    told = {id(pydoc.locate(name)) for name in re.findall(r"^(?:::: |`)([\w.]+)", page, re.MULTILINE)}
+    missing = [name for module in PUBLIC for name in public_names(module) if id(pydoc.locate(name)) not in told]
+    assert not missing, f"add them to docs/reference/api.md: {missing}"
 
 
-def test_the_settings_page_is_the_table_of_settings() -> None:
-    written = SETTINGS_PAGE.read_text("utf-8")
-    assert written == settings_page(), "run `python tests/test_docs.py` to write docs/settings.md anew"
+def keys_of(value: object, path: str = "") -> Iterator[str]:
+    """Each leaf of the statistics as the page writes it: `steps[].node_id`. Status words are told once."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == "status_counts":
+                yield f"{path}{key}.success"
+            else:
+                yield from keys_of(item, f"{path}{key}.")
+    elif isinstance(value, list):
+        for item in value:
+            yield from keys_of(item, f"{path.removesuffix('.')}[].")
+    else:
+        yield path.removesuffix(".")
 
 
-if __name__ == "__main__":
-    SETTINGS_PAGE.write_text(settings_page(), "utf-8")
+def test_every_key_of_the_statistics_is_in_the_reference() -> None:
+    """Of an answer with everything in it: errors, recoveries, GPUs, losses, what still runs."""
+    make_store = runpy.run_path(str(ROOT / "tests" / "unit" / "report_samples.py"))["make_store"]
+    stats = Query(make_store(400, losses=True)).stats(now_ns=2**62)
+    told = set(re.findall(r"^\| `([^`]+)`", (DOCS / "reference" / "statistics.md").read_text("utf-8"), re.MULTILINE))
+    missing = sorted({*keys_of(stats), *keys_of(empty_stats("one")), *keys_of(empty_stats())} - told)
+    assert not missing, f"say in docs/reference/statistics.md what these mean, and their unit: {missing}"

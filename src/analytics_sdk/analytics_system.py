@@ -44,7 +44,8 @@ def get_analytics_system(
 
     Args:
         db_path: a SQLite file; the same as `sink="sqlite:///..."`.
-        archive_dir, reports_dir: folders.
+        archive_dir: a folder, for what the archive will keep.
+        reports_dir: a folder, for reports that are given no path.
         settings: any of the settings.
 
     Raises:

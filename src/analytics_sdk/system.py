@@ -137,7 +137,8 @@ class AnalyticsSystem:
 
         Args:
             hours: how far the window reaches back from now, where `start` is not given.
-            start, end: the window [start, end); naive datetimes are local time.
+            start: the window begins here; naive datetimes are local time.
+            end: it ends just before here; without it, now.
             exact: percentiles exactly as numpy's `inverted_cdf`, instead of within 1 %.
 
         Returns:
