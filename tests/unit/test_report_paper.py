@@ -135,6 +135,15 @@ def test_text_is_cut_to_fit(text: str) -> None:
             assert len(wrap_text(text, width_in, 9.0, most=2)) <= 2
 
 
+def test_text_that_fits_is_not_cut() -> None:
+    """However wide its letters are."""
+    with neutral_settings():
+        for text in ("wait_and_retry_mmmm", "iiii", "W"):
+            width_in = measure_in(text, 9.0)
+            assert fit_text(text, width_in, 9.0) == text
+            assert fit_text(text * 2, width_in, 9.0) != text * 2
+
+
 def test_widths_are_those_of_the_ink() -> None:
     """Measured against the renderer of matplotlib, within the kerning."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -26,8 +26,8 @@ from analytics_sdk.reporting.theme import LIGHT, Theme
 from analytics_sdk.reporting.usage import read_usage
 from analytics_sdk.reporting.words import Words, keep_units
 
-HALF_IN, WHOLE_IN, NARROW_IN = 5.4, 11.12, 3.5
-"""Widths: half a page, a whole one, a telephone's. A hundred CSS pixels are an inch."""
+HALF_IN, WHOLE_IN, MIDDLE_IN, NARROW_IN = 5.4, 11.12, 7.0, 3.5
+"""Widths: half a page, a whole one, a tablet's or a sheet's, a telephone's. A hundred CSS pixels are an inch."""
 
 Draw = Callable[[Paper, ReportData, Words, Theme], None]
 

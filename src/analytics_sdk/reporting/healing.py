@@ -15,7 +15,7 @@ _VALUE_IN = 0.72
 def draw_recoveries(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """The share of attempts that worked, with its interval, on one scale from 0 to 100 %; beside it the cost."""
     lines = data.numbers.recovery.strategies[:MOST_ROWS]
-    axes = add_axes(paper, theme, 0.08, _FOOT_IN, _VALUE_IN, 0.02)
+    axes = add_axes(paper, theme, 0.16, _FOOT_IN, _VALUE_IN, 0.02)
     rows_in = paper.height_in - _FOOT_IN - 0.02
     axes.set_xlim(0, 100)
     axes.set_ylim(0, rows_in)

@@ -15,7 +15,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from analytics_sdk.reporting.canvas import neutral_settings, render_svg
 from analytics_sdk.reporting.captions import Caption, caption_of
-from analytics_sdk.reporting.charts import CHARTS, NARROW_IN, draw_chart
+from analytics_sdk.reporting.charts import CHARTS, MIDDLE_IN, NARROW_IN, draw_chart
 from analytics_sdk.reporting.page import Section, words_of, write_page
 from analytics_sdk.reporting.report_data import ReportData
 from analytics_sdk.reporting.tables import Table, make_table
@@ -29,6 +29,7 @@ class _Figure(NamedTuple):
     caption: Caption
     is_wide: bool
     wide: str
+    middle: str | None
     narrow: str
     table: Table
 
@@ -80,12 +81,14 @@ def _draw(section: Section, data: ReportData, words: Words) -> _Drawn:
     figures = []
     for key in section.charts:
         chart = charts[key]
-        wide, narrow = (
-            render_svg(draw_chart(chart, data, words, LIGHT, width_in=width_in).figure, f"{key}-{name}")
-            for name, width_in in (("w", chart.width_in), ("n", NARROW_IN))
-        )
-        caption = caption_of(key, data, words)
-        figures.append(_Figure(key, caption, chart.is_wide, wide, narrow, make_table(key, data, words)))
+        widths = {"wide": chart.width_in, "narrow": NARROW_IN} | ({"middle": MIDDLE_IN} if chart.is_wide else {})
+        drawn = {
+            name: render_svg(draw_chart(chart, data, words, LIGHT, width_in=width_in).figure, f"{key}-{name[0]}")
+            for name, width_in in widths.items()
+        }
+        caption, table = caption_of(key, data, words), make_table(key, data, words)
+        pictures = (drawn["wide"], drawn.get("middle"), drawn["narrow"])
+        figures.append(_Figure(key, caption, chart.is_wide, *pictures, table))
     return _Drawn(section.key, section.name, figures, section.nothing, section.notes, section.table)
 
 

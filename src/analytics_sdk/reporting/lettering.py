@@ -8,7 +8,7 @@ from functools import cache
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import FT2Font
 
-from analytics_sdk.reporting.words import shorten
+from analytics_sdk.reporting.words import make_inert, shorten
 
 _EM = 100
 _MISSING_EM = 1.4
@@ -37,8 +37,8 @@ def measure_in(text: str, size: float, *, bold: bool = False) -> float:
 
 def fit_text(text: str, width_in: float, size: float, *, bold: bool = False) -> str:
     """Stored text made inert, on one line, cut in the middle so that it fits a width."""
-    low, high = 2, max(2, len(text))
-    whole = shorten(text, high)
+    low, high = 1, 2 * len(text) + 2
+    whole = make_inert(text)
     if measure_in(whole, size, bold=bold) <= width_in:
         return whole
     while high - low > 1:

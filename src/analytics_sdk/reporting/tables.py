@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from analytics_sdk.query.results import RecoveryRow
 from analytics_sdk.query.window import to_ns
 from analytics_sdk.reporting.findings import name_error, name_node, rank_failing
 from analytics_sdk.reporting.report_data import ReportData, StepLine
@@ -207,6 +208,12 @@ def _hotspots(data: ReportData, words: Words) -> Table:
     )
 
 
+def _outcome_cell(recovery: RecoveryRow, words: Words) -> Cell:
+    """Whether an attempt worked."""
+    said = words("mark.worked" if recovery.success else "mark.did_not")
+    return Cell(said, said.casefold(), "recovered" if recovery.success else "failed")
+
+
 def _gantt(data: ReportData, words: Words) -> Table:
     if data.timeline is None:
         return lay_table("node- status- after duration error-", [])
@@ -229,10 +236,7 @@ def _gantt(data: ReportData, words: Words) -> Table:
             recovery.started_at_ns,
             [
                 text_cell(f"{words('mark.recovery')}: {recovery.strategy}"),
-                Cell(
-                    words("mark.worked" if recovery.success else "mark.did_not"),
-                    "recovered" if recovery.success else "failed",
-                ),
+                _outcome_cell(recovery, words),
                 number_cell(words.duration(recovery.started_at_ns - start_ns), recovery.started_at_ns - start_ns),
                 number_cell(words.duration(recovery.duration_ns), recovery.duration_ns),
                 text_cell(recovery.error_message),
