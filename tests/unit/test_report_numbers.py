@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from report_samples import NOW_NS, make_data, make_store, with_healing
 
-from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.results import Distribution, StepRow
 from analytics_sdk.reporting.advice import advise, find_best
 from analytics_sdk.reporting.critical_path import find_critical, order_steps
@@ -350,13 +349,13 @@ def test_warnings_stand_beside_the_sentences(week: ReportData) -> None:
 def test_the_best_strategy_is_named_only_when_its_interval_is_above_the_others() -> None:
     """Nine of ten is not better than eight of ten."""
 
-    def line(strategy: str, succeeded: int, attempts: int) -> StrategyLine:
-        low, high = wilson_interval(succeeded, attempts) or (0.0, 100.0)
+    def line(strategy: str, succeeded: int, attempts: int, low: float, high: float) -> StrategyLine:
         return StrategyLine(strategy, attempts, succeeded, 100 * succeeded / attempts, low, high)
 
+    often, seldom = line("a", 90, 100, 82.6, 94.5), line("b", 40, 100, 30.9, 49.8)
     assert find_best([]) is None
-    assert find_best([line("alone", 90, 100)]) is None
-    assert find_best([line("a", 9, 10), line("b", 8, 10)]) is None
-    best = find_best([line("a", 90, 100), line("b", 40, 100), line("rare", 1, 1)])
+    assert find_best([often]) is None
+    assert find_best([line("a", 9, 10, 59.6, 98.2), line("b", 8, 10, 49.0, 94.3)]) is None
+    best = find_best([seldom, often, line("rare", 1, 1, 20.7, 100.0)])
     assert best is not None
     assert best.strategy == "a"
