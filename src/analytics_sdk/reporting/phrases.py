@@ -125,7 +125,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "card.p95": ("95 % within {p95}", "95 % en moins de {p95}"),
     "card.longest": ("the longest took {longest}", "la plus longue : {longest}"),
     "card.healing": ("Saved by recovery", "Sauvées par reprise"),
-    "card.attempts": ("attempts that worked: {share}", "tentatives réussies : {share}"),
+    "card.attempts": ("{share} attempts worked", "tentatives réussies : {share}"),
     # sections
     "section.executions": ("Executions", "Exécutions"),
     "section.failures": ("What breaks", "Ce qui échoue"),
