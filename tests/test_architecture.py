@@ -20,7 +20,7 @@ FLOORS = (
     {"journal"},
     {"capture", "sinks"},
     {"shipper", "query"},
-    {"reporting"},
+    {"reporting", "copying"},
     {"system"},
     {"analytics_system"},
     {"integration"},

@@ -60,12 +60,18 @@ class SqlReader:
             SinkUnavailable: the store cannot be reached, or is locked.
             SinkMisconfigured: it is not what it should be: no tables, no permission, not a database.
         """
+        with self.reading() as connection:
+            yield SqlSnapshot(connection, self._tables)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one moment and can write nothing. Raises as `snapshot`."""
         try:
             with self._engine.connect() as connection:
                 if self._engine.dialect.name == "postgresql":
                     connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 with connection.begin():
-                    yield SqlSnapshot(connection, self._tables)
+                    yield connection
         except DBAPIError as problem:
             raise sink_error(problem, self._shown, self._password) from None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, make_url, select, update
+from sqlalchemy import URL, Connection, Engine, Table, make_url, select, update
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from analytics_sdk.errors import AnalyticsError, Fenced, SettingError
@@ -23,7 +23,7 @@ from analytics_sdk.sinks.base import (
 )
 from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.keeping import add_cells, insert_into, judge, keep_losses
-from analytics_sdk.sinks.rows import add_last_seq, as_dicts, columns_of, without_empty
+from analytics_sdk.sinks.rows import Columns, add_last_seq, as_dicts, columns_of, without_empty
 from analytics_sdk.sinks.schema import DEFAULT_SCHEMA, Tables, tables
 
 _BULK: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgres}
@@ -108,7 +108,7 @@ class SqlSink:
         asked = select(known.source, known.position, known.rollup_position, known.settled).where(
             known.journal_id == journal.journal_id
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = connection.execute(asked).one_or_none()
             if row is None:
                 new = insert_into(connection, self.tables.journal_positions).on_conflict_do_nothing()
@@ -121,8 +121,8 @@ class SqlSink:
 
     def write(self, batch: Batch) -> None:
         """See `Sink.write`. A batch that settles asks that the rollups have come as far as the rows."""
-        source = self._source(batch.journal)
-        with self._transaction() as connection:
+        source = self.source_of(batch.journal)
+        with self.transaction() as connection:
             self._move(connection, source, batch)
             self._keep_rows(connection, source, batch)
             keep_losses(connection, self.tables, source, batch.losses)
@@ -131,7 +131,7 @@ class SqlSink:
 
     def fold(self, journal: JournalIdentity, cells: Cells, old_position: int, new_position: int) -> None:
         """See `RollupSink.fold`. The rollups never get ahead of the rows."""
-        source = self._source(journal)
+        source = self.source_of(journal)
         table = self.tables.journal_positions
         moved = update(table).where(
             table.c.source == source,
@@ -140,12 +140,13 @@ class SqlSink:
             table.c.position >= new_position,
             table.c.settled == 0,
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             if connection.execute(moved.values(rollup_position=new_position)).rowcount != 1:
                 raise Fenced(f"journal {journal.journal_id}: the rollups are not at {old_position}")
             add_cells(connection, self.tables, source, cells)
 
-    def _source(self, journal: JournalIdentity) -> int:
+    def source_of(self, journal: JournalIdentity) -> int:
+        """The number by which rows of a journal are keyed here; given out when it is first asked for."""
         if journal.journal_id not in self._sources:
             self.position(journal)
         return self._sources[journal.journal_id]
@@ -176,7 +177,7 @@ class SqlSink:
             (t.resource_samples, SAMPLE_COLUMNS, batch.samples, placed),
         ):
             if rows:
-                self._bulk.insert(connection, table, without_empty(columns_of(names, rows, **same)))
+                self.insert(connection, table, without_empty(columns_of(names, rows, **same)))
         for table, names, rows, same in (
             (t.executions, EXECUTION_COLUMNS, batch.late_executions, placed),
             (t.steps, STEP_COLUMNS, batch.late_steps, {"source": source}),
@@ -185,6 +186,10 @@ class SqlSink:
                 columns = columns_of(names, rows, **same)
                 add_last_seq(columns)
                 self._bulk.upsert(connection, table, columns)
+
+    def insert(self, connection: Connection, table: Table, columns: Columns) -> None:
+        """Add rows in the fastest way that the database has."""
+        self._bulk.insert(connection, table, columns)
 
     # ---------------------------------------------------------------- connections
 
@@ -213,7 +218,7 @@ class SqlSink:
             connection.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """A transaction that is committed at the end of the block."""
         with self._connected() as connection:
             if self.engine.dialect.name == "sqlite":
