@@ -13,13 +13,15 @@ import pytest
 from ledger_sink import LedgerSink, ask
 
 from analytics_sdk.clock import SYSTEM_CLOCK
-from analytics_sdk.journal.reader import find_journals
+from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.journal.record import segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.rollup import decode_nodes
+from analytics_sdk.shipper.delivery import Delivery
 from analytics_sdk.shipper.fleet import Fleet
 from analytics_sdk.shipper.once import ship_lock, ship_once, ship_pass, undelivered
 from analytics_sdk.shipper.shipper import Shipper
+from analytics_sdk.sinks.base import Batch
 from analytics_sdk.vocabulary import Kind
 
 START = ("e", "w", 1, "pay", "click", 1_700_000_000_000_000_000)
@@ -195,6 +197,41 @@ def test_two_shippers_at_once_on_one_living_journal_deliver_each_record_once(fol
     ship_once(folder, [lambda: LedgerSink(ledger)])
     assert ended_in_cells(ledger) == 20_000
     assert ask(ledger, "SELECT count(*) FROM steps") == [(20_000,)]
+
+
+class OvertakenSink(LedgerSink):
+    """Whenever it is about to write or fold, some other shipper has just delivered the next stretch."""
+
+    def __init__(self, path: Path, folder: Path, times: int) -> None:
+        super().__init__(path)
+        self.folder, self.times = folder, times
+
+    def _be_overtaken(self, journal_id: str) -> None:
+        if self.times > 0:
+            self.times -= 1
+            other = LedgerSink(self.path)
+            other.open()
+            reader = JournalReader(self.folder, journal_id)
+            Delivery(reader, other).advance(final=False)
+            reader.close()
+            other.close()
+
+    def write(self, batch: Batch) -> None:
+        self._be_overtaken(batch.journal.journal_id)
+        super().write(batch)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 10])
+def test_who_was_overtaken_on_a_dead_journal_delivers_what_is_left_before_removing_it(folder, ledger, times):
+    """Another shipper that takes the owner for alive, because its lock is held, delivers a stretch and goes away."""
+    writer = JournalWriter(folder, min_free_bytes=0)
+    steps(writer, 50_000)
+    writer.release()
+    shipment = ship_once(folder, [lambda: OvertakenSink(ledger, folder, times)])
+    assert (shipment.finished, shipment.problems) == (1, [])
+    assert ask(ledger, "SELECT count(*) FROM steps WHERE status = 'success'") == [(50_000,)]
+    assert ended_in_cells(ledger) == 50_000
+    assert ask(ledger, "SELECT settled FROM positions") == [(1,)]
 
 
 def test_a_shipper_that_stood_aside_folds_nothing_again_that_the_shipping_process_folded(folder, ledger):

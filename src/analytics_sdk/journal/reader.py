@@ -108,7 +108,8 @@ class JournalReader:
         stretch = Stretch(position, position)
         budget = max_bytes
         segments = self._segments()
-        while segments and budget > 0 and len(stretch.records) < max_records:
+        # Because no record in a stretch means that there is none left: what is empty or damaged uses up no budget.
+        while segments and (budget > 0 or not stretch.records) and len(stretch.records) < max_records:
             n = self._segment_of(stretch.new, segments)
             if n is None:
                 break

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
-from analytics_sdk.errors import Fenced, RejectedRecord, SinkError, SinkMisconfigured
-from analytics_sdk.guard import logger, trouble
+from analytics_sdk.errors import RejectedRecord, SinkError, SinkMisconfigured
+from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import Loss
 from analytics_sdk.journal.reader import JournalReader, Stretch
 from analytics_sdk.rollup import Cells
@@ -88,14 +88,11 @@ class Delivery:
         `final`: nobody writes to the journal any more.
 
         Raises:
-            SinkError: what the sink said; the position is read again before the next try.
+            Fenced: another shipper was faster, so nothing is known of what is left.
+            SinkError: what else the sink said. The position is read again before the next try.
         """
         try:
             return self._advance(final)
-        except Fenced:
-            logger.debug("journal %s: another shipper was faster", self.journal.journal_id)
-            self.positions = None
-            return 0
         except SinkError:
             self.positions = None  # because the outcome is unknown
             raise
@@ -211,13 +208,13 @@ class Delivery:
         self._fold_due = time.monotonic() + FOLD_EVERY_SECONDS
 
     def settle(self) -> None:
-        """Judge what still runs in a journal whose owner is dead and of which everything has been delivered.
+        """Judge what still runs in a journal whose owner is dead. Does nothing while anything is left to deliver.
 
         Raises:
             SinkError: as `advance`.
         """
         positions = self._known_positions()
-        if positions.settled:
+        if positions.settled or self.reader.read(positions.rows, final=True, max_records=1).records:
             return
         self.fold()
         if self.positions is None:

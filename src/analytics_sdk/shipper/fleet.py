@@ -7,8 +7,8 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from analytics_sdk.clock import Clock
-from analytics_sdk.errors import SinkError, SinkMisconfigured
-from analytics_sdk.guard import trouble
+from analytics_sdk.errors import Fenced, SinkError, SinkMisconfigured
+from analytics_sdk.guard import logger, trouble
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.shipper.delivery import Backoff, Delivery
 from analytics_sdk.sinks.base import Sink
@@ -55,17 +55,27 @@ class Fleet:
                 complete = False
                 continue
             try:
-                while (n := self._advance(reader, i, final)) > 0:
-                    self.delivered_records += n
-                    if time.monotonic() > until:
-                        complete = False
-                        break
-                    time.sleep(0.00005)  # because the host's threads shall not wait for a whole batch
+                complete = self._deliver_to(reader, i, final, until) and complete
                 self._worked(berth)
             except Exception as problem:  # because whatever a sink raises must not end delivery to the others
                 complete = False
                 self._failed(berth, problem)
         return complete
+
+    def _deliver_to(self, reader: JournalReader, i: int, final: bool, until: float) -> bool:
+        """Deliver into one sink until nothing is left, or until some time; whether it has all of it."""
+        while True:
+            try:
+                with self.gate:
+                    n = self._delivery(reader, i).advance(final=final)
+                if n == 0:
+                    return True
+                self.delivered_records += n
+            except Fenced:
+                logger.debug("journal %s: another shipper was faster", reader.journal_id)
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.00005)  # because the host's threads shall not wait for a whole batch
 
     def settle(self, reader: JournalReader) -> bool:
         """Judge what still runs in a dead owner's journal; whether every sink has done so."""
@@ -79,6 +89,8 @@ class Fleet:
                     delivery = self._delivery(reader, i)
                     delivery.settle()
                 settled = settled and delivery.positions is not None and delivery.positions.settled
+            except Fenced:
+                settled = False  # because another shipper was faster, and may do more
             except Exception as problem:  # because whatever a sink raises must not end delivery to the others
                 settled = False
                 self._failed(berth, problem)
@@ -148,10 +160,6 @@ class Fleet:
         self.gate = threading.RLock()  # because another thread of the parent may hold the old one for ever
         self._deliveries = {}
         self._berths = [_Berth(berth.make) for berth in self._berths]
-
-    def _advance(self, reader: JournalReader, i: int, final: bool) -> int:
-        with self.gate:
-            return self._delivery(reader, i).advance(final=final)
 
     def _delivery(self, reader: JournalReader, i: int) -> Delivery:
         berth = self._berths[i]

@@ -22,6 +22,8 @@ from analytics_sdk.shipper.fleet import Fleet, SinkMaker
 
 ORPHANS_EVERY_SECONDS = 5.0
 LOCK_NAME = "ship.lock"
+_TRIES_TO_SETTLE = 3
+"""Another shipper that takes the owner for alive may deliver the same journal meanwhile, and be faster."""
 
 
 class Shipper:
@@ -240,18 +242,26 @@ class Shipper:
 def ship_journal(fleet: Fleet, reader: JournalReader) -> bool:
     """Deliver, judge and remove the journal of a dead owner, whose lock the caller holds; whether it is gone."""
     try:
-        while True:
-            before = fleet.rows_to(reader.journal_id)
-            complete = fleet.deliver(reader, final=True)
-            if complete or fleet.rows_to(reader.journal_id) == before:
-                break
-        if complete and fleet.settle(reader):
-            reader.remove()
-            return True
+        for _ in range(_TRIES_TO_SETTLE):
+            if not _deliver_whole(fleet, reader):
+                return False
+            if fleet.settle(reader):
+                reader.remove()
+                return True
         return False
     finally:
         reader.close()
         fleet.forget(reader.journal_id)
+
+
+def _deliver_whole(fleet: Fleet, reader: JournalReader) -> bool:
+    """Deliver until nothing is left, or nothing moves any more; whether every sink has all of it."""
+    while True:
+        before = fleet.rows_to(reader.journal_id)
+        if fleet.deliver(reader, final=True):
+            return True
+        if fleet.rows_to(reader.journal_id) == before:
+            return False
 
 
 def daemon_ships(folder: Path) -> bool:
