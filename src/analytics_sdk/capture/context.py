@@ -13,6 +13,7 @@ from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RUNNING, SKIPP
 
 if TYPE_CHECKING:
     from analytics_sdk.capture.recorder import Recorder
+    from analytics_sdk.capture.verdicts import Healing
 
 __all__ = [
     "Execution",
@@ -84,6 +85,8 @@ class Execution(Frame):
     """Top-level steps that ended, whichever way."""
     recoveries = 0
     """Recoveries that succeeded, of its steps at any depth and of itself."""
+    healing: "Healing | None" = None
+    """What was healed, until the end tells what became of it."""
     said_counts: tuple[int, int] | None = None
     """The host's own (completed, failed)."""
 

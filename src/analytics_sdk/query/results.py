@@ -96,6 +96,8 @@ class RecoveryRow:
     started_at_ns: int
     duration_ns: int
     error_message: str | None
+    verdict: str | None = None
+    """"verified": the steps behind it then passed; "refuted": the next one did not; None where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
