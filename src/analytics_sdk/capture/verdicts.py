@@ -18,7 +18,7 @@ MOST_TROUBLES = 200
 class Heal:
     """One recovery that succeeded; closed when the step that it healed has ended: what ends later tells of it."""
 
-    __slots__ = ("closed_tick_ns", "fields", "passed", "step", "top", "troubles")
+    __slots__ = ("closed_tick_ns", "fields", "in_vain", "passed", "step", "top", "troubles")
 
     def __init__(self, step: Step | None, fields: tuple[object, ...]) -> None:
         self.step = step
@@ -28,6 +28,8 @@ class Heal:
         """What `events.Verdict` repeats of the recovery."""
         self.passed: int | None = None
         """How many steps of the execution had passed when it was closed; None while it is open."""
+        self.in_vain = False
+        """Its own step failed all the same."""
         self.troubles = 0
         """How many of the troubles were before."""
         self.closed_tick_ns = 0
@@ -48,6 +50,7 @@ class Healing:
         for heal in self.heals:
             if heal.step is step and heal.passed is None:
                 self._close(heal, execution, tick_ns)
+                heal.in_vain = step.status in (FAILED, TIMEOUT)
         if step.parent_step_no is not None or step.status in (RECOVERED, SKIPPED):
             return
         if len(self.troubles) < MOST_TROUBLES:
@@ -69,9 +72,11 @@ class Healing:
 
     def judge(self, heal: Heal, execution: Execution) -> int | None:
         """VERIFIED, REFUTED, or None where nobody can tell. The execution has ended."""
-        after = self.troubles[heal.troubles :]
         if heal.passed is None:
             return None
+        if heal.in_vain and heal.step is not None:  # else another attempt healed it, and this one is no part of that
+            return None if heal.step.status == RECOVERED else REFUTED
+        after = self.troubles[heal.troubles :]
         if all(step.status == RECOVERED for step, _ in after):  # healed in turn
             return VERIFIED if execution.steps_completed > heal.passed and not self.forgot else None
         next_one, passed = after[0]
