@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sink_stores import JOURNAL, T0_NS, rows_in
+from sink_stores import JOURNAL, T0_NS, rows_in, sample
 from sqlalchemy import Engine, text
 
 from analytics_sdk.errors import SinkMisconfigured
@@ -34,6 +34,7 @@ def make_version_1(engine: Engine) -> None:
             "journal_positions": [{"source": 1, "position": 900, "rollup_position": 600, **_identity()}],
             "executions": [_execution(100, 500)],
             "recoveries": [_recovery(200, "n1"), _recovery(300, "n2"), _recovery(700, "n2")],
+            "resource_samples": [{"source": 1, "seq": 400, "at_ns": T0_NS, "host": "h", "pid": 1}],
             "rollups": [
                 {
                     "workflow_id": "w",
@@ -141,3 +142,10 @@ def test_a_verdict_that_comes_later_finds_its_recovery_there(old: SqlSink) -> No
         stats: Any = Query(old).stats("w", now_ns=T0_NS + SECOND_NS, **asked)
         recovery = stats["recovery"]
         assert (recovery["attempts"], recovery["verified"], recovery["refuted"], recovery["unknown"]) == (3, 1, 1, 1)
+
+
+def test_samples_say_what_ran_from_then_on(old: SqlSink) -> None:
+    """Of those that stand there nobody can tell."""
+    _open(old)
+    old.write(Batch(JOURNAL, 900, 1000, samples=[sample(950, executions=2)]))
+    assert [row["executions"] for row in rows_in(old, "resource_samples")] == [None, 2]
