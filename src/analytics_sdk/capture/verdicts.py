@@ -74,7 +74,8 @@ class Healing:
         """VERIFIED, REFUTED, or None where nobody can tell. The execution has ended."""
         if heal.passed is None:
             return None
-        if heal.in_vain and heal.step is not None:  # else another attempt healed it, and this one is no part of that
+        if heal.in_vain and heal.step is not None:
+            # Where another attempt healed it afterwards, what then passed says nothing of this one.
             return None if heal.step.status == RECOVERED else REFUTED
         after = self.troubles[heal.troubles :]
         if all(step.status == RECOVERED for step, _ in after):  # healed in turn

@@ -84,8 +84,8 @@ def gather(
             if node_id == WHOLE or not whole_only:
                 gathered.cell(row.workflow_id, place, node_id).add(cell)
         if (whole := row.nodes.get(WHOLE)) is not None:
-            outcome = outcome_of(whole)
-            gathered.tally(row.workflow_id, row.start_ns).add(outcome.n, outcome.succeeded, outcome.first_pass)
+            n, succeeded = sum(map(whole.ended.__getitem__, COUNTED)), whole.ended[SUCCESS] + whole.ended[RECOVERED]
+            gathered.tally(row.workflow_id, row.start_ns).add(n, succeeded, whole.first_pass)
     for spans, tail in ((plan.hours, True), (plan.edges, False)):
         if not spans:
             continue
