@@ -149,3 +149,9 @@ def test_samples_say_what_ran_from_then_on(old: SqlSink) -> None:
     _open(old)
     old.write(Batch(JOURNAL, 900, 1000, samples=[sample(950, executions=2)]))
     assert [row["executions"] for row in rows_in(old, "resource_samples")] == [None, 2]
+
+
+def test_whoever_reads_it_before_is_told_what_to_do(old: SqlSink) -> None:
+    """Reading changes no table."""
+    with pytest.raises(SinkMisconfigured, match="of an older version: run `analytics-sdk db upgrade"):
+        Query(old).stats("w", now_ns=T0_NS + SECOND_NS)
