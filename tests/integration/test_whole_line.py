@@ -573,10 +573,12 @@ def test_what_became_of_a_heal_arrives_with_it_or_after_it(folder: Path) -> None
         ("late", "refuted", 1),
         ("last", None, None),
     ]
+    hour = datetime.now().astimezone().replace(minute=0, second=0, microsecond=0)
+    whole_hours = {"start": hour - timedelta(hours=1), "end": hour + timedelta(hours=1)}
     for _ in range(2):  # first from the rows behind the rollups, then from the rollups
-        recovery = system.stats()["recovery"]
+        recovery = system.stats(**whole_hours)["recovery"]
         assert (recovery["verified"], recovery["refuted"], recovery["unknown"]) == (1, 1, 1)
-        assert system.stats("late")["recovery"]["strategies"][0]["refuted"] == 1
+        assert system.stats("late", **whole_hours)["recovery"]["strategies"][0]["refuted"] == 1
         system.shipper.fleet.fold()
 
 
