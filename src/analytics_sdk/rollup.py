@@ -147,7 +147,10 @@ class Cell(msgspec.Struct, array_like=True):
         for key, error in other.errors.items():
             self._count_error(key, error)
         for strategy, count in other.strategies.items():
-            self.strategies.setdefault(strategy, StrategyCount()).add(count)
+            known = self.strategies.get(strategy)
+            if known is None:
+                known = self.strategies[strategy] = StrategyCount()
+            known.add(count)
 
     def _count_error(self, key: str, error: ErrorCount) -> None:
         if key not in self.errors and len(self.errors) >= MAX_FINGERPRINTS:

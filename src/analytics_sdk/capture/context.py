@@ -85,8 +85,6 @@ class Execution(Frame):
     """Top-level steps that ended, whichever way."""
     recoveries = 0
     """Recoveries that succeeded, of its steps at any depth and of itself."""
-    healing: "Healing | None" = None
-    """What was healed, until the end tells what became of it."""
     said_counts: tuple[int, int] | None = None
     """The host's own (completed, failed)."""
 
@@ -94,6 +92,8 @@ class Execution(Frame):
         self.execution_id = execution_id
         self.workflow_id = workflow_id
         self.next_step_no = count(1).__next__
+        self.healing: Healing | None = None
+        """What was healed, until the end tells what became of it."""
         self.open_steps: dict[int, Step] = {}
         self.failed_steps: dict[str, Step] = {}
         """The latest failed step of each node: a recovery that comes later belongs to it."""
