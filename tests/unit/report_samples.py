@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import nan
 
 from analytics_sdk.query import Query
-from analytics_sdk.query.intervals import wilson_interval
+from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.reporting.report_data import HotspotLine, ReportData, WarningLine
 from analytics_sdk.reporting.report_generator import ReportConfig, ReportGenerator
 from analytics_sdk.sinks.base import Batch, JournalIdentity

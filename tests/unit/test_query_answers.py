@@ -12,7 +12,7 @@ from analytics_sdk.errors import AnalyticsError, SinkMisconfigured
 from analytics_sdk.events import ExecutionEnd, ExecutionStart, GpuSample, Recovery, Sample, StepEnd
 from analytics_sdk.histogram import RELATIVE_ERROR
 from analytics_sdk.query import Query, choose_bucket_ns, empty_stats, resolve_window
-from analytics_sdk.query.intervals import wilson_interval
+from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.query import CHEAP_ROWS
 from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import HOUR_NS, WHOLE, Cell

@@ -9,8 +9,8 @@ import pytest
 
 from analytics_sdk.events import ExecutionEnd, Recovery, StepEnd, Verdict
 from analytics_sdk.query import Query, empty_stats
+from analytics_sdk.query.aggregates import newcombe_interval, wilson_interval
 from analytics_sdk.query.healing import CUTS, Z_MASKED
-from analytics_sdk.query.intervals import newcombe_interval, wilson_interval
 from analytics_sdk.rollup import HOUR_NS, Cells
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import merge

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -12,6 +13,8 @@ from analytics_sdk.query.window import Plan
 from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted, hour_of
 from analytics_sdk.vocabulary import CRASHED, FAILED, RECOVERED, RUNNING, STATUSES, SUCCESS, TIMEOUT, VERDICTS
 
+_Z95 = 1.959963984540054
+"""The quantile of the normal distribution that makes an interval one of 95 %."""
 _INDEX = {word: index for index, word in enumerate(STATUSES)}
 
 COUNTED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT, CRASHED})
@@ -202,6 +205,39 @@ def outcome_of(cell: Cell) -> Outcome:
     return Outcome(
         counts, succeeded + counts["failed"] + counts["timeout"] + counts["crashed"], succeeded, cell.first_pass
     )
+
+
+def wilson_interval(succeeded: int, n: int, z: float = _Z95) -> tuple[float, float] | None:
+    """The confidence interval of a success rate, in percent, of 95 % by default; None without observations.
+
+    The score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    Journal of the American Statistical Association 22 (1927): honest for few observations and near 0 and 100.
+    """
+    if not n:
+        return None
+    rate = succeeded / n
+    spread = z * sqrt(rate * (1 - rate) / n + (z / (2 * n)) ** 2)
+    middle = rate + z**2 / (2 * n)
+    scale = 100.0 / (1 + z**2 / n)
+    low = 0.0 if succeeded == 0 else max(0.0, (middle - spread) * scale)
+    high = 100.0 if succeeded == n else min(100.0, (middle + spread) * scale)
+    return low, high
+
+
+def newcombe_interval(before: tuple[int, int], after: tuple[int, int], z: float = _Z95) -> tuple[float, float] | None:
+    """The confidence interval of the change from one rate to another, each given as (succeeded, n), in points; None
+    where one has no observations.
+
+    The hybrid score interval, method 10 of R. G. Newcombe, "Interval estimation for the difference between
+    independent proportions: comparison of eleven methods", Statistics in Medicine 17 (1998).
+    """
+    first, second = wilson_interval(*before, z), wilson_interval(*after, z)
+    if first is None or second is None:
+        return None
+    rate, then = 100.0 * before[0] / before[1], 100.0 * after[0] / after[1]
+    low = then - rate - sqrt((then - second[0]) ** 2 + (first[1] - rate) ** 2)
+    high = then - rate + sqrt((second[1] - then) ** 2 + (rate - first[0]) ** 2)
+    return low, high
 
 
 class Durations(NamedTuple):

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import nan
 from typing import NamedTuple
 
-from analytics_sdk.query.aggregates import Tally, strategies_of
-from analytics_sdk.query.intervals import newcombe_interval, wilson_interval
+from analytics_sdk.query.aggregates import Tally, newcombe_interval, strategies_of, wilson_interval
 from analytics_sdk.query.window import to_datetime
 from analytics_sdk.rollup import WHOLE, Cell, StrategyCount
 

@@ -16,10 +16,10 @@ from analytics_sdk.query.aggregates import (
     errors_of,
     merge,
     outcome_of,
+    wilson_interval,
 )
 from analytics_sdk.query.exact import Group, read_exact
 from analytics_sdk.query.healing import describe_effort, describe_recovery, describe_warnings
-from analytics_sdk.query.intervals import wilson_interval
 from analytics_sdk.query.reader import Loss, Snapshot
 from analytics_sdk.query.results import ExecutionRow, Stats
 from analytics_sdk.query.usage import describe_resources

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from analytics_sdk.query.intervals import wilson_interval
+from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.results import Distribution
 from analytics_sdk.reporting.report_data import ErrorLine, Halves, HotspotLine, ReportData, StepLine, bucket_counts
 from analytics_sdk.reporting.words import NOTHING, Words, make_inert, shorten

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
-from analytics_sdk.query.intervals import wilson_interval
+from analytics_sdk.query.aggregates import wilson_interval
 from analytics_sdk.query.results import Point
 from analytics_sdk.reporting.canvas import SMALL_PT, TEXT_PT, Paper, add_axes, ink_boxes, size_of
 from analytics_sdk.reporting.report_data import ReportData
