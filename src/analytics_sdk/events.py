@@ -83,6 +83,19 @@ class Recovery(msgspec.Struct, array_like=True, gc=False):
     tags: dict[str, str] | None = None
 
 
+class Verdict(msgspec.Struct, array_like=True, gc=False):
+    """Whether the steps behind a recovery that succeeded then passed; told when its execution ends, if it can be."""
+
+    recovery: int
+    """The recovery's position in the journal; what follows is as it stands there."""
+    workflow_id: str | None
+    node_id: str | None
+    strategy: str
+    started_at_ns: int
+    verdict: int
+    """An index into VERDICTS."""
+
+
 class Sample(msgspec.Struct, array_like=True, gc=False):
     """One look at the resources of this process tree, its host and its GPUs. Unknown is None, never 0."""
 
@@ -134,4 +147,5 @@ RECORD_TYPES: dict[Kind, type[msgspec.Struct]] = {
     Kind.STEP_END: StepEnd,
     Kind.RECOVERY: Recovery,
     Kind.SAMPLE: Sample,
+    Kind.VERDICT: Verdict,
 }

@@ -11,7 +11,7 @@ import zlib
 import msgspec
 
 from analytics_sdk.histogram import add_counts, bucket_of
-from analytics_sdk.vocabulary import FAILED, RECOVERED, STATUSES, SUCCESS, TIMEOUT
+from analytics_sdk.vocabulary import FAILED, RECOVERED, STATUSES, SUCCESS, TIMEOUT, VERIFIED
 
 HOUR_NS = 3_600_000_000_000
 MAX_FINGERPRINTS = 100
@@ -52,16 +52,23 @@ class ErrorCount(msgspec.Struct, array_like=True):
 
 
 class StrategyCount(msgspec.Struct, array_like=True):
-    """Attempts of one recovery strategy, those that succeeded, and the time that all of them took."""
+    """Attempts of one recovery strategy, those that succeeded, and the time that all of them took.
+
+    Of the succeeded, those after which the next steps passed, or did not; of the others nobody can tell.
+    """
 
     attempts: int = 0
     succeeded: int = 0
     total_duration_ns: int = 0
+    verified: int = 0
+    refuted: int = 0
 
     def add(self, other: "StrategyCount") -> None:
         self.attempts += other.attempts
         self.succeeded += other.succeeded
         self.total_duration_ns += other.total_duration_ns
+        self.verified += other.verified
+        self.refuted += other.refuted
 
 
 class Cell(msgspec.Struct, array_like=True):
@@ -114,6 +121,14 @@ class Cell(msgspec.Struct, array_like=True):
         """Count one recovery attempt."""
         self.strategies.setdefault(strategy, StrategyCount()).add(StrategyCount(1, int(success), duration_ns))
 
+    def add_verdict(self, strategy: str, verdict: int) -> None:
+        """Count what became of a recovery that succeeded, counted before or after."""
+        count = self.strategies.setdefault(strategy, StrategyCount())
+        if verdict == VERIFIED:
+            count.verified += 1
+        else:
+            count.refuted += 1
+
     def add(self, other: "Cell") -> None:
         """Add all of another cell's facts to this one. The other stays as it is."""
         self.action_type = other.action_type or self.action_type
@@ -132,7 +147,10 @@ class Cell(msgspec.Struct, array_like=True):
         for key, error in other.errors.items():
             self._count_error(key, error)
         for strategy, count in other.strategies.items():
-            self.strategies.setdefault(strategy, StrategyCount()).add(count)
+            known = self.strategies.get(strategy)
+            if known is None:
+                known = self.strategies[strategy] = StrategyCount()
+            known.add(count)
 
     def _count_error(self, key: str, error: ErrorCount) -> None:
         if key not in self.errors and len(self.errors) >= MAX_FINGERPRINTS:

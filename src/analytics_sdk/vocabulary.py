@@ -7,6 +7,11 @@ STATUSES = ("success", "recovered", "failed", "timeout", "skipped", "cancelled",
 
 SUCCESS, RECOVERED, FAILED, TIMEOUT, SKIPPED, CANCELLED, CRASHED, RUNNING = range(len(STATUSES))
 
+VERDICTS = ("verified", "refuted")
+"""What became of a recovery that succeeded; a record holds the index. That nobody can tell is never recorded."""
+
+VERIFIED, REFUTED = range(len(VERDICTS))
+
 NO_START = -1
 """`start` of an ending whose start record is not in this journal: it was shed, or refused."""
 
@@ -20,6 +25,7 @@ class Kind(IntEnum):
     STEP_END = 4
     RECOVERY = 5
     SAMPLE = 6
+    VERDICT = 7
 
 
 LOSS_REASONS = ("quota", "disk", "error", "damaged", "rejected")

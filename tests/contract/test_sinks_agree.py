@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sink_stores import JOURNAL, T0_NS, rows_in
 
-from analytics_sdk.events import ExecutionEnd, ExecutionStart, StepEnd, StepStart
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, Recovery, StepEnd, StepStart, Verdict
 from analytics_sdk.rollup import Cells
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import Decoded, merge
@@ -16,7 +16,7 @@ from analytics_sdk.sinks.base import Batch
 from analytics_sdk.sinks.memory import MemorySink
 from analytics_sdk.sinks.schema import is_late
 from analytics_sdk.sinks.sql import SqlSink
-from analytics_sdk.vocabulary import FAILED, RECOVERED, SUCCESS, TIMEOUT, Kind
+from analytics_sdk.vocabulary import FAILED, RECOVERED, REFUTED, SUCCESS, TIMEOUT, VERIFIED, Kind
 
 
 @st.composite
@@ -34,9 +34,12 @@ def journals(draw: st.DrawFn) -> list[Decoded]:
 
     open_steps: list[tuple[int, StepStart]] = []
     failed: list[tuple[int, StepStart, int]] = []
+    recovered: list[tuple[int, Recovery]] = []
     run = ExecutionStart("run", "flow", T0_NS, 9)
     run_at = add(Kind.EXECUTION_START, run)
-    for what in draw(st.lists(st.sampled_from(["start", "end", "fail", "heal", "shed"]), max_size=25)):
+    for what in draw(
+        st.lists(st.sampled_from(["start", "end", "fail", "heal", "shed", "recover", "judge"]), max_size=25)
+    ):
         if what == "start":
             began = StepStart("run", "flow", position, f"node_{position % 3}", "click", T0_NS + position)
             open_steps.append((add(Kind.STEP_START, began), began))
@@ -49,6 +52,13 @@ def journals(draw: st.DrawFn) -> list[Decoded]:
         elif what == "heal" and failed:
             at, began, status = failed.pop(draw(st.integers(0, len(failed) - 1)))
             add(Kind.STEP_END, _end(at, began, RECOVERED, revises=status))
+        elif what == "recover":
+            recovery = Recovery("run", "flow", 1, f"node_{position % 3}", "retry", True, T0_NS + position, 5)
+            recovered.append((add(Kind.RECOVERY, recovery), recovery))
+        elif what == "judge" and recovered:
+            at, recovery = recovered.pop(draw(st.integers(0, len(recovered) - 1)))
+            repeated = (recovery.workflow_id, recovery.node_id, recovery.strategy, recovery.started_at_ns)
+            add(Kind.VERDICT, Verdict(at, *repeated, draw(st.sampled_from([VERIFIED, REFUTED]))))
         elif what == "shed":
             add(Kind.STEP_END, _end(-1, StepStart("run", "flow", position, "node_1", None, T0_NS), SUCCESS))
     if draw(st.booleans()):
@@ -99,7 +109,7 @@ def test_sinks_agree(sql: SqlSink, batches: list[Decoded], folded: int, settles:
             _fold(sql, [record for batch in batches for record in batch if record[0] >= _folded_to(sql)], at)
             for sink in (sql, memory, whole):
                 sink.write(Batch(JOURNAL, at, at, settle_as="crashed"))  # type: ignore[attr-defined]  # one of each kind
-        for name in ("executions", "steps"):
+        for name in ("executions", "steps", "recoveries"):
             first, second, third = (rows_in(sink, name) for sink in (sql, memory, whole))
             assert first == second == third
     finally:

@@ -17,7 +17,6 @@ from sink_stores import (
     execution,
     integrity_of,
     postgres_store,
-    sample,
     step,
 )
 from sqlalchemy import create_engine, make_url, text
@@ -202,19 +201,6 @@ def test_newer_tables_are_refused_and_both_versions_named(sql_store: Store) -> N
             SinkMisconfigured, match=f"version {SCHEMA_VERSION + 1}.* {SCHEMA_VERSION}: install a newer"
         ):
             attempt()
-
-
-def test_tables_of_the_first_version_get_what_samples_say_since(sql_store: Store) -> None:
-    """With the samples that stand in them."""
-    sink = sql_store.open()
-    sink.write(Batch(JOURNAL, 0, 70, samples=[sample(5)]))
-    with sink.engine.begin() as connection:
-        for name in ("elapsed_ns", "executions", "running"):
-            connection.execute(text(f"ALTER TABLE {sink.tables.resource_samples} DROP COLUMN {name}"))
-    set_version(sink, 1)
-    assert sink.upgrade() == list(range(2, SCHEMA_VERSION + 1))
-    sink.write(Batch(JOURNAL, 70, 140, samples=[sample(75, executions=2)]))
-    assert [row["executions"] for row in sql_store.rows("resource_samples")] == [None, 2]
 
 
 def test_older_tables_on_a_server_wait_for_whoever_may_upgrade(postgres_url: str) -> None:

@@ -541,3 +541,67 @@ def test_a_forked_child_that_ends_in_good_order_delivers_and_cancels_what_it_lef
     assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
     assert rows(folder / "analytics.db", "select workflow_id, status from executions") == [("child's", "cancelled")]
     assert rows(folder / "analytics.db", "select node_id from steps") == [("parent's",)]
+
+
+def _click(name: str, *, heals: bool = False, fails: bool = False) -> None:
+    with track_step(node_id=name) as step:
+        if heals:
+            with recovery_attempt("variant"):
+                pass
+        if fails:
+            step.fail("no such button")
+
+
+def test_what_became_of_a_heal_arrives_with_it_or_after_it(folder: Path) -> None:
+    """In the row and in the numbers, also where the recovery had been delivered and counted long before."""
+    system = configure(sink=f"sqlite:///{folder / 'analytics.db'}")
+    system.shipper.rest(5.0)  # so that deliveries are made here, when they are asked for
+    with track_workflow(workflow_id="early"):
+        _click("a", heals=True)
+        _click("b")
+    with track_workflow(workflow_id="late"):
+        _click("a", heals=True)
+        assert system.flush()
+        system.shipper.fleet.fold()
+        _click("b", fails=True)
+    with track_workflow(workflow_id="last"):
+        _click("a", heals=True)
+    assert system.flush()
+    read = "select workflow_id, verdict, verdict_seq > seq from recoveries order by seq"
+    assert rows(folder / "analytics.db", read) == [
+        ("early", "verified", 1),
+        ("late", "refuted", 1),
+        ("last", None, None),
+    ]
+    hour = datetime.now().astimezone().replace(minute=0, second=0, microsecond=0)
+    whole_hours = {"start": hour - timedelta(hours=1), "end": hour + timedelta(hours=1)}
+    for _ in range(2):  # first from the rows behind the rollups, then from the rollups
+        recovery = system.stats(**whole_hours)["recovery"]
+        assert (recovery["verified"], recovery["refuted"], recovery["unknown"]) == (1, 1, 1)
+        assert system.stats("late", **whole_hours)["recovery"]["strategies"][0]["refuted"] == 1
+        system.shipper.fleet.fold()
+
+
+def test_a_process_that_is_killed_tells_nothing_of_its_last_heals(folder: Path) -> None:
+    """What it had told before stays told."""
+    done = run_python(
+        """
+        import os, signal
+        from analytics_sdk import configure, recovery_attempt, track_step, track_workflow
+
+        configure(sink="sqlite:///analytics.db", flush_interval_seconds=60)
+        for workflow_id in ("whole", "killed"):
+            with track_workflow(workflow_id=workflow_id):
+                with track_step(node_id="a"), recovery_attempt("variant"):
+                    pass
+                with track_step(node_id="b"):
+                    pass
+                if workflow_id == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        folder,
+    )
+    assert done.returncode == -signal.SIGKILL
+    ship(folder)
+    read = "select workflow_id, verdict from recoveries order by seq"
+    assert rows(folder / "analytics.db", read) == [("whole", "verified"), ("killed", None)]

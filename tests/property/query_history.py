@@ -15,12 +15,24 @@ from analytics_sdk.events import (
     Sample,
     StepEnd,
     StepStart,
+    Verdict,
 )
 from analytics_sdk.rollup import HOUR_NS, Cells
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import merge
 from analytics_sdk.sinks.base import Batch, JournalIdentity, RollupSink, Sink
-from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RECOVERED, SKIPPED, STATUSES, SUCCESS, TIMEOUT, Kind
+from analytics_sdk.vocabulary import (
+    CANCELLED,
+    FAILED,
+    NO_START,
+    RECOVERED,
+    SKIPPED,
+    STATUSES,
+    SUCCESS,
+    TIMEOUT,
+    VERDICTS,
+    Kind,
+)
 
 BASE_NS = 500_000 * HOUR_NS
 HOURS = 4
@@ -43,6 +55,16 @@ class Lived:
 
 
 @dataclass
+class Judged:
+    """What became of one recovery that succeeded, where it was told."""
+
+    workflow_id: str
+    strategy: str
+    started_at_ns: int
+    verdict: str
+
+
+@dataclass
 class Journal:
     """One journal: its records in order, and where it is cut into batches."""
 
@@ -60,6 +82,7 @@ class History:
 
     journals: list[Journal]
     lived: list[Lived]
+    judged: list[Judged] = field(default_factory=list)
 
 
 def make_history(seed: int, *, journals: int = 3, executions: int = 6) -> History:
@@ -68,7 +91,7 @@ def make_history(seed: int, *, journals: int = 3, executions: int = 6) -> Histor
     history = History([], [])
     for number in range(chance.randint(1, journals)):
         identity = JournalIdentity(f"{number:032x}", f"host{number % 2}", 100 + number, BASE_NS)
-        history.journals.append(_make_journal(chance, identity, history.lived, chance.randint(0, executions)))
+        history.journals.append(_make_journal(chance, identity, history, chance.randint(0, executions)))
     return history
 
 
@@ -81,6 +104,7 @@ class _Script:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.records: list[tuple[int, Kind, Make, int | None, list[int]]] = []
+        self.judged: list[Judged] = []
 
     def start(self, at_ns: int, kind: Kind, event: Any) -> list[int]:
         """Record a beginning, or lose it; the cell that will hold its position."""
@@ -94,7 +118,7 @@ class _Script:
         self.records.append((at_ns, kind, make, 1, place))
 
 
-def _make_journal(chance: random.Random, identity: JournalIdentity, lived: list[Lived], executions: int) -> Journal:
+def _make_journal(chance: random.Random, identity: JournalIdentity, history: History, executions: int) -> Journal:
     script = _Script(chance)
     ended: list[Lived] = []
     for number in range(executions):
@@ -123,7 +147,8 @@ def _make_journal(chance: random.Random, identity: JournalIdentity, lived: list[
     for one in ended:
         if one.status == "running" and journal.settle_as:
             one.status = journal.settle_as
-    lived += ended
+    history.lived += ended
+    history.judged += script.judged
     return journal
 
 
@@ -209,7 +234,14 @@ def _script_step(
             execution_id, workflow_id, step_no, chance.choice([node_id, None]), chance.choice(["retry", "variant"]),
             bool(healed), ended_at_ns, chance.randrange(10**9),
         )  # fmt: skip
-        script.records.append((ended_at_ns + 1, Kind.RECOVERY, lambda _: recovery, None, [0]))
+        told_of = [NO_START]
+        script.records.append((ended_at_ns + 1, Kind.RECOVERY, lambda _: recovery, None, told_of))
+        if recovery.success and chance.random() < 0.7:
+            verdict = chance.randrange(2)
+            repeated = (workflow_id, recovery.node_id, recovery.strategy, ended_at_ns)
+            told_at_ns = ended_at_ns + chance.choice([2, 10**9, HOUR_NS])
+            script.end(told_at_ns, Kind.VERDICT, told_of, lambda at: Verdict(at, *repeated, verdict))
+            script.judged.append(Judged(workflow_id or "", recovery.strategy, ended_at_ns, VERDICTS[verdict]))
         if healed and status != RECOVERED:
             if any(record[4] is place and record[3] is None for record in script.records):
                 step.status = "recovered"  # else nobody can tell any more what was healed
@@ -245,4 +277,13 @@ def count_naively(history: History, node_id: str, start_ns: int, end_ns: int, wo
         one.status
         for one in history.lived
         if one.workflow_id == workflow_id and one.node_id == node_id and start_ns <= one.started_at_ns < end_ns
+    )
+
+
+def judge_naively(history: History, start_ns: int, end_ns: int, workflow_id: str) -> Counter[tuple[str, str]]:
+    """(strategy, verdict) of the recoveries of a workflow, straight from what happened."""
+    return Counter(
+        (one.strategy, one.verdict)
+        for one in history.judged
+        if one.workflow_id == workflow_id and start_ns <= one.started_at_ns < end_ns
     )

@@ -7,18 +7,19 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_sdk.events import RECORD_TYPES, ExecutionEnd, ExecutionStart, Recovery, StepEnd, StepStart
+from analytics_sdk.events import RECORD_TYPES, ExecutionEnd, ExecutionStart, Recovery, StepEnd, StepStart, Verdict
 from analytics_sdk.journal.record import Record
 from analytics_sdk.rollup import HOUR_NS, Cells
 from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import merge
-from analytics_sdk.sinks.base import STEP_COLUMNS, Batch, JournalIdentity, Row
-from analytics_sdk.vocabulary import FAILED, NO_START, RECOVERED, SUCCESS, Kind
+from analytics_sdk.sinks.base import RECOVERY_COLUMNS, STEP_COLUMNS, Batch, JournalIdentity, Row
+from analytics_sdk.vocabulary import FAILED, NO_START, RECOVERED, REFUTED, SUCCESS, VERDICTS, VERIFIED, Kind
 
 ME = JournalIdentity("a" * 32, "host", 1, 1)
 AT = 1_700_000_000_000_000_000
 END_SEQ = STEP_COLUMNS.index("end_seq")
+VERDICT = RECOVERY_COLUMNS.index("verdict")
 ORIGIN = 1000
 
 
@@ -28,7 +29,7 @@ class Store:
 
     executions: dict[object, Row] = field(default_factory=dict)
     steps: dict[object, Row] = field(default_factory=dict)
-    recoveries: list[Row] = field(default_factory=list)
+    recoveries: dict[object, Row] = field(default_factory=dict)
 
     def take(self, batch: Batch) -> None:
         for row in batch.new_executions:
@@ -43,7 +44,9 @@ class Store:
             stored = self.steps.get(row[0])
             end_seq = stored[END_SEQ] if row[END_SEQ] is None and stored is not None else row[END_SEQ]
             self.steps[row[0]] = (*row[:END_SEQ], end_seq, *row[END_SEQ + 1 :])
-        self.recoveries += batch.recoveries
+        self.recoveries.update({row[0]: row for row in batch.recoveries})
+        for seq, *told in batch.late_verdicts:
+            self.recoveries[seq] = (*self.recoveries[seq][:VERDICT], *told)
 
 
 @st.composite
@@ -54,6 +57,7 @@ def journals(draw: st.DrawFn) -> list[Record]:
     open_steps: list[tuple[int, int]] = []
     failed: list[tuple[int, int]] = []
     open_executions: list[tuple[int, int]] = []
+    healed: list[tuple[int, Recovery]] = []
 
     def append(kind: Kind, event: msgspec.Struct) -> int:
         nonlocal position
@@ -67,7 +71,9 @@ def journals(draw: st.DrawFn) -> list[Record]:
         duration = draw(st.integers(0, 10**10))
         lost = draw(st.integers(0, 9)) == 0
         foreign = draw(st.integers(0, 9)) == 0
-        action = draw(st.sampled_from(["execution", "step", "end step", "end execution", "heal", "recovery"]))
+        action = draw(
+            st.sampled_from(["execution", "step", "end step", "end execution", "heal", "recovery", "verdict"])
+        )
         if action == "execution":
             start = append(Kind.EXECUTION_START, ExecutionStart(str(number), "w", at))
             open_executions.append((start, at))
@@ -75,7 +81,15 @@ def journals(draw: st.DrawFn) -> list[Record]:
             start = append(Kind.STEP_START, StepStart("e", "w", number, f"node {number % 3}", "click", at))
             open_steps.append((start, at))
         elif action == "recovery":
-            append(Kind.RECOVERY, Recovery("e", "w", None, draw(st.sampled_from([None, "a"])), "s", lost, at, duration))
+            recovery = Recovery("e", "w", None, draw(st.sampled_from([None, "a"])), "s", not lost, at, duration)
+            start = append(Kind.RECOVERY, recovery)
+            if recovery.success:
+                healed.append((start, recovery))
+        elif action == "verdict" and healed:
+            start, of = healed.pop(draw(st.integers(0, len(healed) - 1)))
+            start = NO_START if lost else ORIGIN - 500 if foreign else start
+            verdict = draw(st.integers(VERIFIED, REFUTED))
+            append(Kind.VERDICT, Verdict(start, of.workflow_id, of.node_id, of.strategy, of.started_at_ns, verdict))
         elif action == "end step" and open_steps:
             start, at = open_steps.pop(draw(st.integers(0, len(open_steps) - 1)))
             start = NO_START if lost else ORIGIN - 500 if foreign else start
@@ -137,3 +151,14 @@ def test_every_ending_is_in_exactly_one_row_and_in_the_cells_once(records: list[
     assert healed == sum(row[STEP_COLUMNS.index("heal_seq")] is not None for row in store.steps.values())
     started = sum(cell.started for nodes in cells.values() for node, cell in nodes.items() if node)
     assert started == len(store.steps)
+
+
+@given(journals())
+def test_the_verdicts_of_rows_are_those_of_the_cells(records: list[Record]) -> None:
+    """One about a recovery that is not in this journal is in neither."""
+    store, cells = delivered(records, [])
+    counts = [count for nodes in cells.values() for cell in nodes.values() for count in cell.strategies.values()]
+    words = [row[VERDICT] for row in store.recoveries.values()]
+    assert words.count("verified") == sum(count.verified for count in counts)
+    assert words.count("refuted") == sum(count.refuted for count in counts)
+    assert set(words) <= {None, *VERDICTS}

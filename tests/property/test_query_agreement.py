@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_history import BASE_NS, HOURS, History, count_naively, deliver, make_history
+from query_history import BASE_NS, HOURS, History, count_naively, deliver, judge_naively, make_history
 
 from analytics_sdk.query import Query
 from analytics_sdk.rollup import HOUR_NS, TIMED
@@ -141,6 +141,23 @@ def test_counts_and_percentiles_are_what_happened(seed: int, window: list[int], 
         p50, p95, p99 = np.quantile(durations, [0.5, 0.95, 0.99], method="inverted_cdf") / 1e9
         assert (found["p50_duration"], found["p95_duration"], found["p99_duration"]) == (p50, p95, p99)
         assert found["avg_duration"] == pytest.approx(np.mean(durations) / 1e9)
+
+
+@few
+@given(seeds, windows, st.sampled_from(["login", "export"]))
+def test_verdicts_are_what_was_told(seed: int, window: list[int], workflow_id: str) -> None:
+    """However late they came, and wherever the rollups had come to."""
+    history = make_history(seed, executions=10)
+    start_ns, end_ns = window
+    with sqlite_of(history) as query:
+        stats: Any = query.stats(workflow_id, start_ns=start_ns, end_ns=end_ns, now_ns=NOW_NS)
+    told = judge_naively(history, start_ns, end_ns, workflow_id)
+    recovery = stats["recovery"]
+    for line in (recovery, *recovery["strategies"]):
+        named = {line["strategy"]} if "strategy" in line else {"retry", "variant"}
+        for verdict in ("verified", "refuted"):
+            assert line[verdict] == sum(n for (name, word), n in told.items() if name in named and word == verdict)
+        assert line["unknown"] == line["succeeded"] - line["verified"] - line["refuted"]
 
 
 def test_the_naive_count_knows_the_timed_words() -> None:

@@ -84,6 +84,8 @@ def _add_execution(batch, seq, random_, execution_id, workflow_id, nodes, starte
                         took_ns,
                         None,
                         None,
+                        None,
+                        None,
                     )
                 )
                 duration_ns += took_ns

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
 
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.owner import owner_path
 from analytics_sdk.journal.reader import JournalReader, Stretch, find_journals
 from analytics_sdk.journal.record import FIRST_FRAME, base_of_segment, bytes_of_segment, segment_name
 from analytics_sdk.journal.writer import JournalWriter
@@ -274,3 +276,19 @@ def test_a_position_in_the_middle_of_nowhere_is_survived(journal):
     for position in (0, 1, FIRST_FRAME - 1, records[3][0] + 1, bytes_of_segment(0) - 1, 1 << 62):
         got = read_all(folder, journal_id, at=position)
         assert all(record in records for record in got.records)
+
+
+def test_the_counters_of_an_older_version_are_read_as_what_they_were(journal):
+    """What has a place in the owner file keeps it; the kind that came later has the place behind all of them."""
+    folder, journal_id, _ = journal
+    path = owner_path(folder, journal_id)
+    page = bytearray(path.read_bytes())
+    rows = ("execution_start", "execution_end", "step_start", "step_end", "recovery", "sample", "unknown", "verdict")
+    for row in range(len(rows)):
+        struct.pack_into("<QQQ", page, 2048 + row * 5 * 24, row + 1, 10, 20)
+    path.write_bytes(page)
+    losses = JournalReader(folder, journal_id).losses()
+    assert [(one.kind, one.n) for one in losses] == [(kind, row + 1) for row, kind in enumerate(rows)]
+    found = [(1, int(Kind.VERDICT), "damaged"), (2, 9, "damaged")]
+    again = {(one.kind, one.reason): one.n for one in JournalReader(folder, journal_id).losses(found, 5)}
+    assert (again["verdict", "damaged"], again["unknown", "damaged"]) == (1, 1)

@@ -67,7 +67,7 @@ def hostile_store() -> MemorySink:
         None,
         None,
     )
-    recovery = (3, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE, False, at + 10**8, 10**8, HOSTILE, None)
+    recovery = (3, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE, False, at + 10**8, 10**8, HOSTILE, None, None, None)
     sink.write(Batch(journal, 0, 10, new_executions=[execution], new_steps=[step], recoveries=[recovery]))
     return sink
 

@@ -343,7 +343,7 @@ def test_warnings_stand_beside_the_sentences(week: ReportData) -> None:
     assert "since 6 Mar 2026, 18:30, runs that needed none went from 90.8 % to 78.0 %" in page.warnings[0]
     assert page.warnings[1] == "Check retry_longer: of its successes that could be checked, 5 of 8 turned out wrong."
     assert write_page(replace(data, metric_types=("step",)), EN).warnings == []
-    assert write_page(week, EN).warnings == []
+    assert write_page(replace(data, numbers=replace(data.numbers, warnings=[])), EN).warnings == []
 
 
 def test_the_best_strategy_is_named_only_when_its_interval_is_above_the_others() -> None:

@@ -13,6 +13,7 @@ from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RUNNING, SKIPP
 
 if TYPE_CHECKING:
     from analytics_sdk.capture.recorder import Recorder
+    from analytics_sdk.capture.verdicts import Healing
 
 __all__ = [
     "Execution",
@@ -91,6 +92,8 @@ class Execution(Frame):
         self.execution_id = execution_id
         self.workflow_id = workflow_id
         self.next_step_no = count(1).__next__
+        self.healing: Healing | None = None
+        """What was healed, until the end tells what became of it."""
         self.open_steps: dict[int, Step] = {}
         self.failed_steps: dict[str, Step] = {}
         """The latest failed step of each node: a recovery that comes later belongs to it."""

@@ -2,6 +2,7 @@
 
 from analytics_sdk.capture.context import Execution, Step, current, latest_failed
 from analytics_sdk.capture.recorder import Recorder, Tags
+from analytics_sdk.capture.verdicts import note_heal
 from analytics_sdk.vocabulary import FAILED, RECOVERED, TIMEOUT, Kind
 
 _RECOVERY = int(Kind.RECOVERY)
@@ -38,13 +39,15 @@ def record_recovery(
     """Record one recovery attempt; where it succeeded, its step is healed, also one that had ended."""
     if execution is None and step is not None:
         execution = step.execution
-    recorder.append(
+    if step is not None and node_id is None:
+        node_id = step.node_id
+    position = recorder.append(
         _RECOVERY,
         (
             None if execution is None else execution.execution_id,
             None if execution is None else execution.workflow_id,
             None if step is None else step.step_no,
-            step.node_id if step is not None and node_id is None else node_id,
+            node_id,
             strategy,
             success,
             started_at_ns,
@@ -55,6 +58,9 @@ def record_recovery(
     )
     if success:
         _heal(recorder, execution, step)
+        if execution is not None:
+            repeated = (execution.workflow_id, node_id, strategy, started_at_ns)
+            note_heal(execution, step, position, repeated, recorder.tick_ns())
 
 
 def _heal(recorder: Recorder, execution: Execution | None, step: Step | None) -> None:

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from analytics_sdk.capture.context import Execution, Frame, Step, current, forget_ended, latest_failed
 from analytics_sdk.capture.execution_id import new_execution_id
+from analytics_sdk.capture.verdicts import take_verdicts
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.vocabulary import CANCELLED, FAILED, NO_START, RECOVERED, STATUSES, SUCCESS, TIMEOUT, Kind
 
@@ -18,6 +19,7 @@ _EXECUTION_START = int(Kind.EXECUTION_START)
 _EXECUTION_END = int(Kind.EXECUTION_END)
 _STEP_START = int(Kind.STEP_START)
 _STEP_END = int(Kind.STEP_END)
+_VERDICT = int(Kind.VERDICT)
 
 REMEMBERED_EXECUTIONS = 100
 REMEMBERED_FAILURES = 1000
@@ -138,6 +140,9 @@ class Recorder:
                 execution.tags,
             ),
         )
+        if execution.healing is not None:
+            for fields in take_verdicts(execution):
+                self.append(_VERDICT, fields)
         self.open_executions.pop(execution.execution_id, None)
         if self.realtime:
             execution.ended_tick_ns = execution.started_tick_ns + duration_ns
@@ -252,8 +257,8 @@ class Recorder:
                     execution.steps_completed += 1
                 elif status <= TIMEOUT:
                     execution.steps_failed += 1
-        if FAILED <= status <= TIMEOUT:
-            self._remember_failure(step)
+        if status != SUCCESS:
+            self._note_unusual(step, execution, status)
 
     def append_step_end(self, step: Step, revises: int | None = None) -> None:
         """Record a step's ending with everything that is known of it; `revises` as in `events.StepEnd`."""
@@ -280,10 +285,13 @@ class Recorder:
         if step.start == NO_START:
             step.start = position  # because its row has the key of its ending, and a healing must find that row
 
-    @staticmethod
-    def _remember_failure(step: Step) -> None:
+    def _note_unusual(self, step: Step, execution: Execution | None, status: int) -> None:
+        """What a recovery needs to know, earlier or later: a step ended, and did not simply succeed."""
+        if execution is not None and execution.healing is not None:
+            execution.healing.note_ended(execution, step, self.tick_ns())
+        if status not in (FAILED, TIMEOUT):
+            return
         latest_failed.set(step)
-        execution = step.execution
         if execution is None:
             return
         remembered = execution.failed_steps

@@ -40,7 +40,10 @@ _FOUND_AT = 3072
 _FOUND = struct.Struct("<QQQQ")
 _FOUND_REASONS = ("damaged", "rejected")
 _MAPPING: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-_KINDS = (*(kind.name.lower() for kind in Kind), "unknown")
+_KINDS = ("execution_start", "execution_end", "step_start", "step_end", "recovery", "sample", "unknown", "verdict")
+"""The words of the counters in their order. What has a place keeps it, because files of older versions are read too."""
+_ROWS = {int(kind): _KINDS.index(kind.name.lower()) for kind in Kind}
+_UNKNOWN = _KINDS.index("unknown")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -94,7 +97,7 @@ class Losses:
 
     @staticmethod
     def _slot(kind: int, reason: str) -> int:
-        row = kind - 1 if 1 <= kind < len(_KINDS) else len(_KINDS) - 1
+        row = _ROWS.get(kind, _UNKNOWN)
         return _LOSSES_AT + (row * len(LOSS_REASONS) + LOSS_REASONS.index(reason)) * _LOSS.size
 
 
@@ -122,7 +125,7 @@ def page_with_found(page: bytes, found: Iterable[tuple[int, int, str]], at_ns: i
     """An owner file's content with (position, kind, reason) counted that shippers found, each position only once."""
     after = bytearray(page.ljust(SIZE, b"\0"))
     for position, kind, reason in sorted(found):
-        row = kind - 1 if 1 <= kind < len(_KINDS) else len(_KINDS) - 1
+        row = _ROWS.get(kind, _UNKNOWN)
         at = _found_slot(row, reason)
         n, first, _, counted_to = _FOUND.unpack_from(after, at)
         if position >= counted_to:

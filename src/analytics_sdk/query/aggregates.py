@@ -10,14 +10,33 @@ from msgspec.structs import replace
 from analytics_sdk.histogram import percentile_ns
 from analytics_sdk.query.reader import ExecutionFact, RecoveryFact, Snapshot, Source, StepFact, Workflows
 from analytics_sdk.query.window import Plan
-from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted
-from analytics_sdk.vocabulary import FAILED, RUNNING, STATUSES, TIMEOUT
+from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted, hour_of
+from analytics_sdk.vocabulary import CRASHED, FAILED, RECOVERED, RUNNING, STATUSES, SUCCESS, TIMEOUT, VERDICTS
 
-_INDEX = {word: index for index, word in enumerate(STATUSES)}
 _Z95 = 1.959963984540054
+"""The quantile of the normal distribution that makes an interval one of 95 %."""
+_INDEX = {word: index for index, word in enumerate(STATUSES)}
+
+COUNTED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT, CRASHED})
+"""Endings that count in rates."""
 
 Key = tuple[str, int]
 """(workflow_id, place): a place is whatever the question sorts by, such as the bucket of a chart."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Executions that count, those of them that succeeded, and those of these that needed no recovery."""
+
+    n: int = 0
+    succeeded: int = 0
+    first_pass: int = 0
+
+    def add(self, n: int, succeeded: int, first_pass: int) -> None:
+        """Count more."""
+        self.n += n
+        self.succeeded += succeeded
+        self.first_pass += first_pass
 
 
 @dataclass(slots=True)
@@ -26,6 +45,12 @@ class Gathered:
 
     cells: dict[Key, dict[str, Cell]] = field(default_factory=dict)
     sources: set[int] = field(default_factory=set)
+    trend: dict[str, dict[int, Tally]] = field(default_factory=dict)
+    """workflow_id -> the hour in which they started -> executions."""
+
+    def tally(self, workflow_id: str | None, hour_ns: int) -> Tally:
+        """The executions of an hour, made when missing."""
+        return self.trend.setdefault(workflow_id or "", {}).setdefault(hour_ns, Tally())
 
     def cell(self, workflow_id: str | None, place: int, node_id: str) -> Cell:
         """The cell to count something in, made when missing."""
@@ -61,6 +86,9 @@ def gather(
         for node_id, cell in row.nodes.items():
             if node_id == WHOLE or not whole_only:
                 gathered.cell(row.workflow_id, place, node_id).add(cell)
+        if (whole := row.nodes.get(WHOLE)) is not None:
+            n, succeeded = sum(map(whole.ended.__getitem__, COUNTED)), whole.ended[SUCCESS] + whole.ended[RECOVERED]
+            gathered.tally(row.workflow_id, row.start_ns).add(n, succeeded, whole.first_pass)
     for spans, tail in ((plan.hours, True), (plan.edges, False)):
         if not spans:
             continue
@@ -72,7 +100,7 @@ def gather(
         for step in snapshot.steps(workflows, spans, tail):
             _count_step(gathered, place_of, step, known.get(step.source))
         for recovery in snapshot.recoveries(workflows, spans, tail):
-            _count_recovery(gathered, place_of, recovery)
+            _count_recovery(gathered, place_of, recovery, known.get(recovery.source))
     return gathered
 
 
@@ -85,7 +113,11 @@ def _count_execution(
     since = source.rollup_position if source else 0
     if fact.seq >= since:
         cell.started += 1
-    _count_end(cell, fact, _INDEX[fact.status], source, first_pass=not fact.steps_recovered)
+    status, first_pass = _INDEX[fact.status], not fact.steps_recovered
+    if _count_end(cell, fact, status, source, first_pass=first_pass) and status in COUNTED:
+        succeeded = status in (SUCCESS, RECOVERED)
+        passed = first_pass and status == SUCCESS and fact.end_seq is not None
+        gathered.tally(fact.workflow_id, hour_of(fact.started_at_ns)).add(1, succeeded, passed)
 
 
 def _count_step(gathered: Gathered, place_of: Callable[[int], int], fact: StepFact, source: Source | None) -> None:
@@ -105,21 +137,33 @@ def _count_step(gathered: Gathered, place_of: Callable[[int], int], fact: StepFa
 
 def _count_end(
     cell: Cell, fact: ExecutionFact | StepFact, status: int, source: Source | None, *, first_pass: bool
-) -> None:
+) -> bool:
+    """Count an ending, unless its source's rollups have; whether it was counted now."""
     since = source.rollup_position if source else 0
     if fact.end_seq is None:
-        if status != RUNNING and not (source and source.settled):
-            cell.add_end(status, fact.duration_ns, first_pass=False)
-    elif fact.end_seq >= since:
-        cell.add_end(status, fact.duration_ns, first_pass=first_pass)
-        if status in (FAILED, TIMEOUT):
-            cell.add_error(fact.error_type, fact.error_message, fact.started_at_ns)
+        if status == RUNNING or (source and source.settled):
+            return False
+        cell.add_end(status, fact.duration_ns, first_pass=False)
+        return True
+    if fact.end_seq < since:
+        return False
+    cell.add_end(status, fact.duration_ns, first_pass=first_pass)
+    if status in (FAILED, TIMEOUT):
+        cell.add_error(fact.error_type, fact.error_message, fact.started_at_ns)
+    return True
 
 
-def _count_recovery(gathered: Gathered, place_of: Callable[[int], int], fact: RecoveryFact) -> None:
+def _count_recovery(
+    gathered: Gathered, place_of: Callable[[int], int], fact: RecoveryFact, source: Source | None
+) -> None:
+    """As with executions; what became of it may have been told since."""
     cell = gathered.cell(fact.workflow_id, place_of(fact.started_at_ns), fact.node_id or WHOLE)
     gathered.sources.add(fact.source)
-    cell.add_recovery(fact.strategy, fact.success, fact.duration_ns)
+    since = source.rollup_position if source else 0
+    if fact.seq >= since:
+        cell.add_recovery(fact.strategy, fact.success, fact.duration_ns)
+    if fact.verdict in VERDICTS and fact.verdict_seq is not None and fact.verdict_seq >= since:
+        cell.add_verdict(fact.strategy, VERDICTS.index(fact.verdict))
 
 
 def merge(cells: Iterable[Cell]) -> Cell:
@@ -163,8 +207,8 @@ def outcome_of(cell: Cell) -> Outcome:
     )
 
 
-def wilson_interval(succeeded: int, n: int) -> tuple[float, float] | None:
-    """The 95 % confidence interval of a success rate, in percent; None without observations.
+def wilson_interval(succeeded: int, n: int, z: float = _Z95) -> tuple[float, float] | None:
+    """The confidence interval of a success rate, in percent, of 95 % by default; None without observations.
 
     The score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
     Journal of the American Statistical Association 22 (1927): honest for few observations and near 0 and 100.
@@ -172,11 +216,27 @@ def wilson_interval(succeeded: int, n: int) -> tuple[float, float] | None:
     if not n:
         return None
     rate = succeeded / n
-    spread = _Z95 * sqrt(rate * (1 - rate) / n + (_Z95 / (2 * n)) ** 2)
-    middle = rate + _Z95**2 / (2 * n)
-    scale = 100.0 / (1 + _Z95**2 / n)
+    spread = z * sqrt(rate * (1 - rate) / n + (z / (2 * n)) ** 2)
+    middle = rate + z**2 / (2 * n)
+    scale = 100.0 / (1 + z**2 / n)
     low = 0.0 if succeeded == 0 else max(0.0, (middle - spread) * scale)
     high = 100.0 if succeeded == n else min(100.0, (middle + spread) * scale)
+    return low, high
+
+
+def newcombe_interval(before: tuple[int, int], after: tuple[int, int], z: float = _Z95) -> tuple[float, float] | None:
+    """The confidence interval of the change from one rate to another, each given as (succeeded, n), in points; None
+    where one has no observations.
+
+    The hybrid score interval, method 10 of R. G. Newcombe, "Interval estimation for the difference between
+    independent proportions: comparison of eleven methods", Statistics in Medicine 17 (1998).
+    """
+    first, second = wilson_interval(*before, z), wilson_interval(*after, z)
+    if first is None or second is None:
+        return None
+    rate, then = 100.0 * before[0] / before[1], 100.0 * after[0] / after[1]
+    low = then - rate - sqrt((then - second[0]) ** 2 + (first[1] - rate) ** 2)
+    high = then - rate + sqrt((second[1] - then) ** 2 + (rate - first[0]) ** 2)
     return low, high
 
 

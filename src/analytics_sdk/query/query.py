@@ -83,7 +83,7 @@ class Query:
             asked, span = self._span(snapshot, workflows, window, now_ns)
             gathered = gather(snapshot, plan_reading(span), workflows)
             cells = {workflow: nodes for (workflow, _), nodes in gathered.cells.items()}
-            stats = describe(span, cells, snapshot if exact else None)
+            stats = describe(span, cells, gathered.trend, snapshot if exact else None)
             of_workflows = None if workflows is None else sorted(gathered.sources)
             stats["resources"] = describe_resources(snapshot.samples(span, of_workflows), workflows)
             losses = snapshot.losses(span)

@@ -5,7 +5,8 @@ facts behind it are that journal's tail. Cells plus tail are everything, each fa
 
 - a row counts as started if its `seq` is at or behind the position;
 - it counts as ended (with `first_status` if that is set) if its `end_seq` is;
-- it counts as healed (from `first_status`) if its `heal_seq` is.
+- it counts as healed (from `first_status`) if its `heal_seq` is;
+- a recovery's verdict counts if its `verdict_seq` is.
 
 What was judged (crashed, or cancelled without an `end_seq`) is in the rollups as soon as its source is settled.
 """
@@ -88,6 +89,8 @@ class RecoveryFact(NamedTuple):
     success: bool
     started_at_ns: int
     duration_ns: int
+    verdict: str | None
+    verdict_seq: int | None
 
 
 class Loss(NamedTuple):

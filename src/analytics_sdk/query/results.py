@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Stats: TypeAlias = dict[str, object]
-"""The dict of `get_workflow_stats` and `system.stats`: see docs/reference for each key and its unit."""
+"""The dict of `get_workflow_stats` and `system.stats`: see `query.stats` and `query.healing` for keys and units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,8 @@ class RecoveryRow:
     started_at_ns: int
     duration_ns: int
     error_message: str | None
+    verdict: str | None = None
+    """"verified": the steps behind it then passed; "refuted": the next one did not; None where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,9 @@ class SqlSnapshot:
             if "late" in table.c:
                 late = own.where(is_late(table), table.c.last_seq >= source.rollup_position)
                 yield from self._made(fact, late.where(table.c.seq + 0 < source.rollup_position))
+            if "verdict_seq" in table.c:
+                late = own.where(table.c.verdict_seq >= source.rollup_position)
+                yield from self._made(fact, late.where(table.c.seq + 0 < source.rollup_position))
 
     def _made(self, fact: type[Fact], statement: Select[Any]) -> Iterator[Fact]:
         return (fact._make(row) for row in self._stream(statement))

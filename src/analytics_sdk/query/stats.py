@@ -11,14 +11,15 @@ from analytics_sdk.histogram import RELATIVE_ERROR
 from analytics_sdk.query.aggregates import (
     Durations,
     Outcome,
+    Tally,
     durations_of,
     errors_of,
     merge,
     outcome_of,
-    strategies_of,
     wilson_interval,
 )
 from analytics_sdk.query.exact import Group, read_exact
+from analytics_sdk.query.healing import describe_effort, describe_recovery, describe_warnings
 from analytics_sdk.query.reader import Loss, Snapshot
 from analytics_sdk.query.results import ExecutionRow, Stats
 from analytics_sdk.query.usage import describe_resources
@@ -39,9 +40,11 @@ def _seconds(value_ns: float | None) -> float:
     return nan if value_ns is None else value_ns / _NS
 
 
-def describe(span: Span, cells: WorkflowCells, exact_from: Snapshot | None = None) -> Stats:
+def describe(
+    span: Span, cells: WorkflowCells, trend: Mapping[str, Mapping[int, Tally]], exact_from: Snapshot | None = None
+) -> Stats:
     """What cells say about success, time, steps, errors and recoveries; percentiles from the rows of a snapshot if one
-    is given."""
+    is given. `trend`: how executions came out, by workflow and hour."""
     wholes = {(workflow_id, WHOLE): nodes[WHOLE] for workflow_id, nodes in cells.items() if WHOLE in nodes}
     steps = {
         (workflow_id, node_id): cell
@@ -68,13 +71,14 @@ def describe(span: Span, cells: WorkflowCells, exact_from: Snapshot | None = Non
             key=lambda step: (step["workflow_id"], step["node_id"]),
         ),
         "errors": _errors(all_nodes),
-        "recovery": _recovery([cell for _, cell in all_nodes]),
+        "recovery": describe_recovery(cells),
+        "warnings": describe_warnings(cells, trend),
     }
 
 
 def empty_stats(workflow_id: str | None = None) -> Stats:
     """The dict of statistics where nothing is known: every key, nan and 0, and no window."""
-    stats = describe(Span(0, 0), {})
+    stats = describe(Span(0, 0), {}, {})
     stats["resources"] = describe_resources(())
     stats["running"] = []
     stats["data_complete"] = True
@@ -92,6 +96,7 @@ def _success_rate(outcome: Outcome) -> dict[str, object]:
         "first_pass_rate": _number(outcome.first_pass_rate),
         "n": outcome.n,
         "succeeded": outcome.succeeded,
+        "recovered": outcome.succeeded - outcome.first_pass,
         "failed": outcome.failed,
         "ci_low": interval[0],
         "ci_high": interval[1],
@@ -127,6 +132,7 @@ def _step(key: tuple[str, str], cell: Cell, durations: Durations) -> dict[str, o
         "p95_duration": _seconds(durations.p95_ns),
         "p99_duration": _seconds(durations.p99_ns),
         "total_duration": cell.sum_ns / _NS,
+        **describe_effort(cell),
     }
 
 
@@ -144,28 +150,6 @@ def _errors(nodes: Iterable[tuple[str, Cell]]) -> list[dict[str, object]]:
         }
         for key, error in found
     ]
-
-
-def _recovery(cells: Iterable[Cell]) -> dict[str, object]:
-    strategies = sorted(strategies_of(cells).items(), key=lambda item: (-item[1].attempts, item[0]))
-    attempts = sum(count.attempts for _, count in strategies)
-    succeeded = sum(count.succeeded for _, count in strategies)
-    return {
-        "attempts": attempts,
-        "succeeded": succeeded,
-        "success_rate": 100.0 * succeeded / attempts if attempts else nan,
-        "total_duration": sum(count.total_duration_ns for _, count in strategies) / _NS,
-        "strategies": [
-            {
-                "strategy": strategy,
-                "attempts": count.attempts,
-                "succeeded": count.succeeded,
-                "success_rate": 100.0 * count.succeeded / count.attempts,
-                "avg_duration": count.total_duration_ns / count.attempts / _NS,
-            }
-            for strategy, count in strategies
-        ],
-    }
 
 
 def describe_workflows(cells: WorkflowCells) -> list[dict[str, object]]:

@@ -330,6 +330,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "loss.step_start": ("step starts", "débuts d'étape"),
     "loss.step_end": ("step ends", "fins d'étape"),
     "loss.recovery": ("recoveries", "reprises"),
+    "loss.verdict": ("verdicts on recoveries", "verdicts sur des reprises"),
     "loss.sample": ("resource samples", "mesures de ressources"),
     "loss.unknown": ("records", "enregistrements"),
     "reason.quota": ("the journal was full", "journal plein"),

@@ -2,7 +2,7 @@
 
 from analytics_sdk.events import ExecutionEnd, StepEnd
 from analytics_sdk.rollup import WHOLE, Cells, cell_of
-from analytics_sdk.shipper.merge import Decoded, key_of, recorded_status
+from analytics_sdk.shipper.merge import Decoded, key_of, recorded_status, tells
 from analytics_sdk.vocabulary import FAILED, SUCCESS, TIMEOUT, Kind
 
 _WITH_ERROR = (FAILED, TIMEOUT)
@@ -24,6 +24,9 @@ def fold(cells: Cells, decoded: Decoded, *, origin: int = 0) -> None:
         elif kind is Kind.RECOVERY:
             cell = cell_of(cells, event.workflow_id, event.node_id or WHOLE, event.started_at_ns)
             cell.add_recovery(event.strategy, event.success, event.duration_ns)
+        elif kind is Kind.VERDICT and tells(position, event, origin):
+            cell = cell_of(cells, event.workflow_id, event.node_id or WHOLE, event.started_at_ns)
+            cell.add_verdict(event.strategy, event.verdict)
 
 
 def _fold_step_end(cells: Cells, event: StepEnd, alone: bool) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from analytics_sdk.events import ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart
+from analytics_sdk.events import ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart, Verdict
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Row
-from analytics_sdk.vocabulary import CANCELLED, FAILED, STATUSES, Kind
+from analytics_sdk.vocabulary import CANCELLED, FAILED, STATUSES, VERDICTS, Kind
 
 _RECORDABLE = range(CANCELLED + 1)
 Decoded = list[tuple[int, Kind, Any]]
@@ -34,12 +34,18 @@ def lost_healings(decoded: Decoded, origin: int = 0) -> list[int]:
     ]
 
 
+def tells(position: int, event: Verdict, origin: int) -> bool:
+    """Whether a verdict is one, and about a recovery of this journal: another's cannot be found."""
+    return origin <= event.recovery < position and 0 <= event.verdict < len(VERDICTS)
+
+
 def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int, *, origin: int = 0) -> Batch:
     """The rows of the events between two positions. `origin`: the journal's first position."""
     executions: dict[int, Row] = {}
     steps: dict[int, Row] = {}
     late_executions: dict[int, Row] = {}
     late_steps: dict[int, Row] = {}
+    recoveries: dict[int, Row] = {}
     batch = Batch(journal, old, new)
     for position, kind, event in decoded:
         if kind is Kind.STEP_END:
@@ -57,11 +63,18 @@ def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int, *, ori
         elif kind is Kind.EXECUTION_START:
             executions[position] = _running_execution_row(position, event)
         elif kind is Kind.RECOVERY:
-            batch.recoveries.append(_recovery_row(position, event))
+            recoveries[position] = _recovery_row(position, event)
+        elif kind is Kind.VERDICT:
+            told = (VERDICTS[event.verdict], position) if tells(position, event, origin) else None
+            if told and event.recovery < old:
+                batch.late_verdicts.append((event.recovery, *told))
+            elif told and event.recovery in recoveries:
+                recoveries[event.recovery] = (*recoveries[event.recovery][:-2], *told)
         elif kind is Kind.SAMPLE:
             batch.samples.append(_sample_row(position, event))
     batch.new_executions = list(executions.values())
     batch.new_steps = list(steps.values())
+    batch.recoveries = list(recoveries.values())
     batch.late_executions = list(late_executions.values())
     batch.late_steps = list(late_steps.values())
     return batch
@@ -197,6 +210,8 @@ def _recovery_row(position: int, event: Recovery) -> Row:
         event.duration_ns,
         event.error_message,
         _json(event.tags),
+        None,
+        None,
     )
 
 

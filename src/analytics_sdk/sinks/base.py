@@ -83,7 +83,10 @@ RECOVERY_COLUMNS = (
     "duration_ns",
     "error_message",
     "tags",
+    "verdict",
+    "verdict_seq",
 )
+VERDICT_COLUMNS = ("seq", "verdict", "verdict_seq")
 SAMPLE_COLUMNS = (
     "seq",
     "at_ns",
@@ -116,6 +119,8 @@ class Batch(msgspec.Struct):
     added where there is none; a None `end_seq` keeps the stored one (a healing that came later). Statuses are words,
     `tags`, `gpus` and `running` JSON text or None, `success` a bool, times integer nanoseconds. `end_seq`, `heal_seq`:
     positions of the records that ended and that healed it; `first_status`: the word before the healing, else None.
+    `verdict`: a word of VERDICTS, or None where nobody can tell; `verdict_seq`: the position of the record that told
+    it. A late verdict is about a recovery of an earlier batch, and says nothing where that is not stored.
     """
 
     journal: JournalIdentity
@@ -126,6 +131,7 @@ class Batch(msgspec.Struct):
     new_steps: list[Row] = msgspec.field(default_factory=list)
     late_steps: list[Row] = msgspec.field(default_factory=list)
     recoveries: list[Row] = msgspec.field(default_factory=list)
+    late_verdicts: list[Row] = msgspec.field(default_factory=list)
     samples: list[Row] = msgspec.field(default_factory=list)
     losses: list[Row] = msgspec.field(default_factory=list)
     settle_as: str | None = None

@@ -33,7 +33,7 @@ _REFUSALS = (
 )
 """Words of a refused connection, because libpq reports no SQLSTATE before there is a connection."""
 
-_NO_TABLE = "42P01"
+_NO_TABLE, _NO_COLUMN = "42P01", "42703"
 _OF_VALUES = (OverflowError, UnicodeError, TypeError, ValueError)
 
 
@@ -58,6 +58,8 @@ def sink_error(problem: Exception, shown: str, password: str | None = None) -> S
     }[kind]
     if getattr(cause, "sqlstate", None) == _NO_TABLE or "no such table" in said:
         advice = "its tables are not there: run `analytics-sdk db upgrade --db URL`"
+    if getattr(cause, "sqlstate", None) == _NO_COLUMN or "no such column" in said:
+        advice = "its tables are of an older version: run `analytics-sdk db upgrade --db URL`"
     return kind(f"{shown}: {said} ({type(cause).__name__}); {advice}")
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from analytics_sdk.rollup import WHOLE, Cell, Cells, cell_of, decode_nodes, encode_nodes
-from analytics_sdk.sinks.base import ADDED_REASONS, LOSS_COLUMNS, Row
+from analytics_sdk.sinks.base import ADDED_REASONS, LOSS_COLUMNS, VERDICT_COLUMNS, Row
 from analytics_sdk.sinks.rows import as_dicts, columns_of, without_nul
 from analytics_sdk.sinks.schema import HOUR, Tables, is_running
 from analytics_sdk.vocabulary import STATUSES
@@ -37,6 +37,19 @@ def keep_losses(connection: Connection, tables: Tables, source: int, rows: list[
         set_={"n": case((added, stored.n + new.n), else_=new.n), "first_at_ns": first, "last_at_ns": last},
     )
     connection.execute(replacing, as_dicts(columns_of(LOSS_COLUMNS, rows, source=source)))
+
+
+def keep_verdicts(connection: Connection, tables: Tables, source: int, rows: list[Row]) -> None:
+    """Say of stored recoveries what became of them."""
+    if not rows:
+        return
+    table = tables.recoveries
+    own = update(table).where(table.c.source == source, table.c.seq == bindparam("at"))
+    told = own.values(verdict=bindparam("word"), verdict_seq=bindparam("told_at"))
+    columns = columns_of(VERDICT_COLUMNS, rows)
+    connection.execute(
+        told, [dict(zip(("at", "word", "told_at"), row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    )
 
 
 def add_cells(connection: Connection, tables: Tables, source: int, cells: Cells) -> None:

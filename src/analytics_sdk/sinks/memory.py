@@ -15,6 +15,7 @@ from analytics_sdk.sinks.base import (
     RECOVERY_COLUMNS,
     SAMPLE_COLUMNS,
     STEP_COLUMNS,
+    VERDICT_COLUMNS,
     Batch,
     JournalIdentity,
     Positions,
@@ -108,6 +109,7 @@ class MemorySink:
         steps = _rows(STEP_COLUMNS, batch.new_steps, source=source)
         late_steps = _rows(STEP_COLUMNS, batch.late_steps, source=source)
         recoveries = _rows(RECOVERY_COLUMNS, batch.recoveries, source=source)
+        verdicts = _rows(VERDICT_COLUMNS, batch.late_verdicts)
         samples = _rows(SAMPLE_COLUMNS, batch.samples, **placed)
         losses = _rows(LOSS_COLUMNS, batch.losses, source=source)
         for kept, new in (
@@ -119,6 +121,10 @@ class MemorySink:
             kept.update({(source, row["seq"]): row for row in new})
         _replace(self._executions, late_executions)
         _replace(self._steps, late_steps)
+        for verdict in verdicts:
+            known = self._recoveries.get((source, verdict["seq"]))
+            if known is not None:
+                known.update(verdict)
         for loss in losses:
             key = (source, loss["kind"], loss["reason"])
             self._losses[key] = _added(self._losses[key], loss) if key in self._losses else loss

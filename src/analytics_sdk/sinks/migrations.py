@@ -30,7 +30,15 @@ def _add_what_ran(connection: Connection, tables: Tables) -> None:
     _add_columns(connection, tables.resource_samples, "elapsed_ns", "executions", "running")
 
 
-MIGRATIONS: dict[int, Callable[[Connection, Tables], None]] = {2: _add_what_ran}
+def _add_verdicts(connection: Connection, tables: Tables) -> None:
+    """Recoveries say what became of them. Of those that stand there already nobody can tell any more."""
+    _add_columns(connection, tables.recoveries, "verdict", "verdict_seq")
+    for index in tables.recoveries.indexes:
+        if index.name == f"{tables.recoveries.name}_verdict":
+            index.create(connection)
+
+
+MIGRATIONS: dict[int, Callable[[Connection, Tables], None]] = {2: _add_what_ran, 3: _add_verdicts}
 """Version -> what takes the tables there from the version before. The first needs none: it is how a store is made."""
 
 

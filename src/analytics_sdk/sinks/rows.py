@@ -25,6 +25,7 @@ TEXT_COLUMNS = frozenset(
         "gpus",
         "running",
         "strategy",
+        "verdict",
         "kind",
         "reason",
         "host",

@@ -4,7 +4,8 @@ Rows are keyed by (source, seq): the journal's small number, which `journal_posi
 the journal of the record that opened the row. Columns are those of `sinks.base`, and besides: `host` and `pid` on
 executions and resource samples; `late` and `last_seq` on executions and steps. A row is `late` when its ending came in
 a later batch than its start, and `last_seq` is then the position of what was last told of it, so that readers find what
-lies behind the rollups' position by two index ranges: `seq >= position`, and `late = 1 and last_seq >= position`.
+lies behind the rollups' position by two index ranges: `seq >= position`, and `late = 1 and last_seq >= position`. Of
+recoveries these are `seq >= position` and `verdict_seq >= position`.
 
 Statuses are words, times integer nanoseconds since 1970 in UTC, `tags`, `gpus` and `running` JSON text.
 """
@@ -36,7 +37,7 @@ from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.base import EXECUTION_COLUMNS, LOSS_COLUMNS, RECOVERY_COLUMNS, SAMPLE_COLUMNS, STEP_COLUMNS
 from analytics_sdk.sinks.rows import TEXT_COLUMNS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DEFAULT_SCHEMA = "analytics_sdk"
 """Where the tables stand on a server. On SQLite they have bare names."""
 
@@ -105,6 +106,7 @@ def tables(schema: str | None, prefix: str | None) -> Tables:
     # Because this order yields a bucket's durations from the index alone and still keeps inserting near the end of it.
     _index(steps, "started_at_ns", "workflow_id", "node_id", "status", "duration_ns")
     _index(recoveries, "started_at_ns")
+    _index_verdicts(recoveries)
     _index(samples, "host", "at_ns")
     return Tables(
         metadata,
@@ -156,6 +158,13 @@ def _keyed(metadata: MetaData, prefix: str, name: str, columns: tuple[str, ...],
 
 def _index(table: Table, *columns: str) -> None:
     Index(f"{table.name}_by_{columns[0]}", *(table.c[column] for column in columns))
+
+
+def _index_verdicts(recoveries: Table) -> None:
+    """The index of what is known of recoveries, by when it was told."""
+    where = text("verdict_seq IS NOT NULL")
+    columns = (recoveries.c.source, recoveries.c.verdict_seq)
+    Index(f"{recoveries.name}_verdict", *columns, sqlite_where=where, postgresql_where=where)
 
 
 def _losses(metadata: MetaData, prefix: str) -> Table:

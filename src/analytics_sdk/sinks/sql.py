@@ -22,7 +22,7 @@ from analytics_sdk.sinks.base import (
     Positions,
 )
 from analytics_sdk.sinks.faults import sink_error
-from analytics_sdk.sinks.keeping import add_cells, insert_into, judge, keep_losses
+from analytics_sdk.sinks.keeping import add_cells, insert_into, judge, keep_losses, keep_verdicts
 from analytics_sdk.sinks.rows import Columns, add_last_seq, as_dicts, columns_of, without_empty
 from analytics_sdk.sinks.schema import DEFAULT_SCHEMA, Tables, tables
 
@@ -125,6 +125,7 @@ class SqlSink:
         with self.transaction() as connection:
             self._move(connection, source, batch)
             self._keep_rows(connection, source, batch)
+            keep_verdicts(connection, self.tables, source, batch.late_verdicts)
             keep_losses(connection, self.tables, source, batch.losses)
             if batch.settle_as is not None:
                 judge(connection, self.tables, source, batch.settle_as)
