@@ -8,11 +8,12 @@ cannot be read is None, never 0.
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psutil
 
-from analytics_sdk.capture.gpus import Gpus
+from analytics_sdk.capture.gpus import Gpus, load_bindings
 from analytics_sdk.capture.process_tree import ProcessTree, ask
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
@@ -61,6 +62,8 @@ class ResourceMonitor:
         """Take the first sample, which takes one or two milliseconds, and start looking. Where no thread can be
         started: one log line."""
         self._record()  # here, because the host may keep a new thread waiting for longer than a short program runs
+        with suppress(ImportError):  # because `Gpus` says why there are none
+            load_bindings()
         thread = threading.Thread(target=self._run, name="analytics-sdk-resources", daemon=True)
         try:
             thread.start()
