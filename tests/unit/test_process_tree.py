@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 from analytics_sdk.capture.process_tree import ProcessTree, Seen
@@ -47,6 +48,9 @@ class Worker:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == "done\n"
+
+    def children(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.pid).children()]
 
     def end(self) -> None:
         self._process.communicate(timeout=30)
@@ -132,7 +136,8 @@ def test_what_a_grandchild_used_stays_counted_when_it_ends_with_its_parent(place
     worker.do(nested)
     worker.do("child.stdin.write('burn(0.4)\\n'); child.stdin.flush(); child.stdout.readline()")
     alive = tree.look()
-    assert len(alive.pids) == len(start.pids) + 2
+    family = {worker.pid, *worker.children()}
+    assert len(family) == 2 and family <= set(alive.pids)
     worker.do("child.communicate()")
     worker.end()
     ended = tree.look()
@@ -150,10 +155,11 @@ def test_a_child_that_leaves_the_tree_alive_takes_nothing_away(place: str) -> No
     worker.do(f"child = subprocess.Popen(program, stdin={reading}, stdout=-1, text=True)")
     os.write(writing, b"burn(0.4)\n")
     worker.do("child.stdout.readline()")
+    family = {worker.pid, *worker.children()}
     before = tree.look()
     worker.do("burn(0.4)")
     worker.end()
     after = tree.look()
     os.close(writing)
-    assert len(after.pids) == len(before.pids) - 2
+    assert len(family) == 2 and family <= set(before.pids) and not family & set(after.pids)
     assert cpu_of(after) - cpu_of(before) >= 0.35

@@ -1,6 +1,7 @@
 """What a sample says of the stretch behind it, and of what was running when it was taken."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_the_first_sample_knows_memory_but_no_cpu(look: Callable[[], Sample], cl
     clock.advance(2)
     second = look()
     assert second.elapsed_ns == 2 * SECOND
-    assert second.cpu_percent is not None and second.host_cpu_percent is not None
+    assert second.cpu_percent is not None
 
 
 def test_cpu_is_percent_of_one_core(look: Callable[[], Sample], clock: SetClock) -> None:
@@ -166,6 +167,20 @@ def test_a_short_program_has_a_sample_of_its_start_and_one_of_its_end(journal: A
     monitor.start()
     monitor.stop()
     assert len(journal.of(Kind.SAMPLE)) == 2
+
+
+def test_a_host_that_lets_no_thread_run_has_its_start_all_the_same(journal: Any) -> None:
+    """The first sample is there when `start` returns, so the last one knows the CPU of everything between."""
+    monitor = ResourceMonitor(journal.append, 3600, recorder=active.recorder)
+    monitor.start()
+    assert len(journal.of(Kind.SAMPLE)) == 1
+    began_ns = time.perf_counter_ns()
+    while time.perf_counter_ns() - began_ns < SHORTEST_STRETCH_NS:
+        pass
+    monitor.stop()
+    first, last = journal.of(Kind.SAMPLE)
+    assert first.elapsed_ns is None and last.elapsed_ns >= SHORTEST_STRETCH_NS
+    assert last.cpu_percent >= 0 and 0 <= last.host_cpu_percent <= 100
 
 
 def test_a_sample_that_fails_is_a_line_in_the_log_and_looking_goes_on(journal: Any) -> None:

@@ -5,9 +5,11 @@ once in the log, and the others go on. What NVML cannot tell is None, never 0.
 """
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from analytics_sdk.capture.visible_gpus import Device, choose_visible
@@ -27,6 +29,20 @@ class _Gpu:
     handle: Any
 
 
+def load_bindings() -> Any:
+    """The module `pynvml`. The first time in a thread of the host's, and not in ours beside it: the filters of warnings
+    are those of the whole process, and of two threads that change them for a while, one would undo the other.
+
+    Raises:
+        ImportError: they are not there.
+    """
+    if "pynvml" not in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # because a deprecated shell of the same name warns on import
+            import_module("pynvml")  # here, because most machines have no GPU
+    return sys.modules["pynvml"]
+
+
 class Gpus:
     """The GPUs that this process may see. `missing` says why there are none, or is None. For one thread."""
 
@@ -37,9 +53,7 @@ class Gpus:
         self._pid = os.getpid()
         self._told: set[tuple[int, str]] = set()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # because a deprecated shell of the same name warns on import
-                import pynvml  # here, because most machines have no GPU
+            pynvml = load_bindings()
         except ImportError as problem:
             self.missing = f"the NVML bindings cannot be imported: {problem}"
             return

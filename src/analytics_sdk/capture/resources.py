@@ -8,11 +8,12 @@ cannot be read is None, never 0.
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psutil
 
-from analytics_sdk.capture.gpus import Gpus
+from analytics_sdk.capture.gpus import Gpus, load_bindings
 from analytics_sdk.capture.process_tree import ProcessTree, ask
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
@@ -26,6 +27,8 @@ LONGEST_LISTING = 200
 JOIN_SECONDS = 1.0
 
 Fields = tuple[Any, ...]
+HostTimes = tuple[float, float]
+"""CPU seconds of all cores since the machine began: those that were busy, and all."""
 
 
 class ResourceMonitor:
@@ -37,22 +40,30 @@ class ResourceMonitor:
         interval_seconds: float,
         *,
         recorder: Recorder | None = None,
+        gpus: Gpus | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """`gpus`: where they are open already; `start` opens them otherwise."""
         self.interval_seconds = interval_seconds
         self._append = append
         self._recorder = recorder
         self._clock = clock
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_late = False
         self._pid = os.getpid()
         self._tree = ProcessTree(self._pid)
-        self._gpus: Gpus | None = None
+        self._gpus = gpus
         self._stretch_began_tick_ns: int | None = None
         self._stretch_began_cpu_seconds: float | None = None
+        self._stretch_began_host: HostTimes | None = None
 
     def start(self) -> None:
-        """Start looking. Where no thread can be started: one log line."""
+        """Take the first sample, which takes one or two milliseconds, and start looking. Where no thread can be
+        started: one log line."""
+        self._record()  # here, because the host may keep a new thread waiting for longer than a short program runs
+        with suppress(ImportError):  # because `Gpus` says why there are none
+            load_bindings()
         thread = threading.Thread(target=self._run, name="analytics-sdk-resources", daemon=True)
         try:
             thread.start()
@@ -67,13 +78,13 @@ class ResourceMonitor:
         thread, self._thread = self._thread, None
         if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
             thread.join(JOIN_SECONDS)
+            self._is_late = thread.is_alive()
 
     def _run(self) -> None:
         try:
             self._gpus = Gpus()
         except Exception as problem:  # because a strange driver must not end all looking
             trouble("gpus", "GPUs are not looked at: %s", problem, exc=problem)
-        self._record()
         while not self._stop.wait(self.interval_seconds):
             self._record()
         self._record()
@@ -82,7 +93,9 @@ class ResourceMonitor:
 
     def _record(self) -> None:
         try:
-            self._append(int(Kind.SAMPLE), self.sample())
+            fields = self.sample()
+            if not self._is_late:  # because nobody waits any more for a driver that hung, and the journal may be closed
+                self._append(int(Kind.SAMPLE), fields)
         except Exception as problem:  # because one failed look must not end all looking
             trouble("resources", "looking at resources failed: %s", problem, exc=problem)
 
@@ -110,17 +123,20 @@ class ResourceMonitor:
 
     def _end_stretch(self, tick_ns: int, cpu_seconds: float | None) -> tuple[int | None, float | None, float | None]:
         """How long the stretch since the sample before was, and the CPU of the tree and of the host through it."""
-        began_tick_ns, began_cpu_seconds = self._stretch_began_tick_ns, self._stretch_began_cpu_seconds
+        began_tick_ns = self._stretch_began_tick_ns
         if began_tick_ns is not None and tick_ns - began_tick_ns < SHORTEST_STRETCH_NS:
             return tick_ns - began_tick_ns, None, None  # and the stretch goes on
+        began_cpu_seconds, began_host = self._stretch_began_cpu_seconds, self._stretch_began_host
+        host = ask(_host_times)
         self._stretch_began_tick_ns, self._stretch_began_cpu_seconds = tick_ns, cpu_seconds
-        host_cpu_percent = ask(psutil.cpu_percent, None)
+        self._stretch_began_host = host
         if began_tick_ns is None:
             return None, None, None
         elapsed_ns = tick_ns - began_tick_ns
+        host_percent = _host_percent(began_host, host)
         if cpu_seconds is None or began_cpu_seconds is None:
-            return elapsed_ns, None, host_cpu_percent
-        return elapsed_ns, 100e9 * (cpu_seconds - began_cpu_seconds) / elapsed_ns, host_cpu_percent
+            return elapsed_ns, None, host_percent
+        return elapsed_ns, 100e9 * (cpu_seconds - began_cpu_seconds) / elapsed_ns, host_percent
 
     def _find_running(self, tick_ns: int, elapsed_ns: int | None) -> tuple[int | None, list[list[Any]] | None]:
         """How many executions run side by side, and the fields of one `events.Running` for each workflow and node.
@@ -148,6 +164,20 @@ class ResourceMonitor:
         oldest = sorted(oldest_tick_ns.items(), key=lambda item: item[1])[:LONGEST_LISTING]
         outermost = sum(one.parent_execution_id not in executions for one in executions.values())
         return outermost, [[*key, _share(tick_ns - began_tick_ns, elapsed_ns)] for key, began_tick_ns in oldest]
+
+
+def _host_times() -> HostTimes:
+    """Without psutil's own percentages, because these begin anew with each thread that asks, at a 0 that is none."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    every = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)  # these stand in `user` too
+    return every - idle, every
+
+
+def _host_percent(began: HostTimes | None, ended: HostTimes | None) -> float | None:
+    if began is None or ended is None or ended[1] <= began[1]:
+        return None
+    return min(100.0, max(0.0, 100.0 * (ended[0] - began[0]) / (ended[1] - began[1])))
 
 
 def _share(age_ns: int, elapsed_ns: int | None) -> float:

@@ -292,7 +292,7 @@ class SqlSnapshot:
             _within(c.at_ns, [span]), c.host.in_(select(positions.host).distinct())
         )
         if sources is not None and len(sources) <= _MANY:
-            statement = statement.where(c.source.in_(sources))
+            statement = statement.where((c.source + 0).in_(sources))  # told so that the key makes no range of it
         wanted = None if sources is None else set(sources)
         for source, *values in self._stream(statement):
             if wanted is None or source in wanted:
@@ -300,13 +300,14 @@ class SqlSnapshot:
 
     def samples_during(self, execution_id: str) -> Iterator[SampleRow]:
         executions, c = self._tables.executions.c, self._tables.resource_samples.c
-        columns = select(executions.source, executions.started_at_ns, executions.ended_at_ns)
+        columns = select(executions.source, executions.host, executions.started_at_ns, executions.ended_at_ns)
         found = self._rows(columns.where(executions.execution_id == execution_id).order_by(executions.started_at_ns))
         if not found:
             return
-        source, start_ns, end_ns = found[0]
+        source, host, start_ns, end_ns = found[0]
         span = Span(start_ns, _FOREVER_NS if end_ns is None else end_ns)
-        for _, *values in self._stream(self._select_samples().where(c.source == source, _within(c.at_ns, [span]))):
+        statement = self._select_samples().where(c.host == host, _within(c.at_ns, [span]), c.source + 0 == source)
+        for _, *values in self._stream(statement):
             yield _sample_row(values)
 
     def _select_samples(self) -> Select[Any]:
