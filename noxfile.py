@@ -66,8 +66,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def bench(session: nox.Session) -> None:
-    """The benchmarks, one after the other."""
-    session.install("-e", ".[dev]")
+    """The benchmarks, one after the other, beside their peers."""
+    session.install("-e", ".[bench]")
     for file in sorted(Path("benchmarks").glob("[!_]*.py")):
         session.run("python", str(file), *session.posargs)
 
