@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from analytics_sdk.cli import NO
+from analytics_sdk.cli.guidance import epilog
 from analytics_sdk.cli.store import Db, Json, find_undelivered, settings_for
-from analytics_sdk.cli.terminal import Column, emphasise, print_json, print_table
+from analytics_sdk.cli.terminal import Column, emphasise, print_json, print_table, print_wrapped
 from analytics_sdk.config import Settings, sqlite_file
 from analytics_sdk.errors import AnalyticsError
 from analytics_sdk.reporting.words import Words, make_inert
@@ -22,6 +23,12 @@ from analytics_sdk.sinks import describe, make_sink
 
 if TYPE_CHECKING:
     from analytics_sdk.sinks.sql import SqlSink
+
+EPILOG = epilog(
+    ["doctor", "doctor --db postgresql://user@host/db", "doctor --json"],
+    {0: "nothing is wrong", 1: "something is"},
+    json='{"ok", "findings": [{"subject", "ok", "text", "advice"}], "settings": [{"name", "value", "from"}]}',
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ def doctor(db: Db = None, json: Json = False) -> None:
         )
     else:
         print_findings(findings)
-        columns = [Column("setting"), Column("value", flexible=True), Column("from")]
+        columns = [Column("setting"), Column("value", flexible=True), Column("from", rank=1)]
         print_table("Settings", columns, [tuple(row.values()) for row in shown_settings(settings)])
     if not all(finding.ok for finding in findings):
         raise typer.Exit(NO)
@@ -61,9 +68,9 @@ def doctor(db: Db = None, json: Json = False) -> None:
 def print_findings(findings: Sequence[Finding]) -> None:
     print(emphasise("Findings"))
     for finding in findings:
-        print(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.subject:<9} {make_inert(finding.text)}")
+        print_wrapped(make_inert(finding.text), 17, f"{'ok   ' if finding.ok else 'WRONG'}  {finding.subject}")
         if finding.advice:
-            print(f"{'':<17}{make_inert(finding.advice)}")
+            print_wrapped(make_inert(finding.advice), 17)
 
 
 def shown_settings(settings: Settings) -> Iterator[dict[str, str]]:
@@ -135,16 +142,10 @@ def read_version(sink: "SqlSink") -> int:
         SinkUnavailable: it does not answer.
         SinkMisconfigured: there are no tables of ours, or they are of another version; the message says what to do.
     """
-    from analytics_sdk.query.sql_reader import SqlReader
-    from analytics_sdk.sinks.migrations import check
+    from analytics_sdk.query import Query
     from analytics_sdk.sinks.schema import SCHEMA_VERSION
 
-    class Standing(SqlReader):
-        def check(self) -> None:
-            with self.snapshot(), self._engine.connect() as connection:
-                check(connection, self._tables)
-
-    Standing(sink.engine, sink.tables).check()
+    Query(sink).check()
     return SCHEMA_VERSION
 
 
@@ -174,7 +175,9 @@ def look_at_journals(settings: Settings) -> Iterator[Finding]:
     words = Words()
     try:
         sink = make_sink(settings.sinks[0], schema=settings.schema, table_prefix=settings.table_prefix)
-        waiting = find_undelivered(settings, sink)
+        from analytics_sdk.query import Query
+
+        waiting = find_undelivered(settings, Query(sink))
         sink.close()
     except AnalyticsError as problem:
         yield Finding("journals", False, f"{folder} cannot be compared with the sink: {problem}")

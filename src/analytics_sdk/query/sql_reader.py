@@ -31,6 +31,7 @@ from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import HOUR_NS, TIMED, WHOLE, decode_nodes
 from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.faults import sink_error
+from analytics_sdk.sinks.migrations import check
 from analytics_sdk.sinks.schema import HOUR, Tables, is_late, is_running
 from analytics_sdk.sinks.sqlite import file_of
 from analytics_sdk.vocabulary import STATUSES
@@ -323,6 +324,24 @@ class SqlSnapshot:
         if row_ns is None or (hour_ns is not None and hour_ns + HOUR_NS <= row_ns):
             return cast("int | None", hour_ns)
         return cast(int, row_ns)
+
+    def check(self) -> None:
+        check(self._connection, self._tables)
+
+    def positions(self) -> dict[str, int]:
+        c = self._tables.journal_positions.c
+        return {row[0]: row[1] for row in self._rows(select(c.journal_id, c.position))}
+
+    def workflow_ids(self, limit: int) -> list[str]:
+        c = self._tables.executions.c
+        found: list[str] = []
+        while len(found) < limit:  # one after the other, because DISTINCT would read every execution
+            after = [c.workflow_id > found[-1]] if found else []
+            following = self._connection.execute(select(func.min(c.workflow_id)).where(*after)).scalar()
+            if following is None:
+                break
+            found.append(following)
+        return found
 
 
 def _execution_row(row: Sequence[Any]) -> ExecutionRow:

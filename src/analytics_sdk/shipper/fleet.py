@@ -42,6 +42,9 @@ class Fleet:
         self._berths = [_Berth(make) for make in makers]
         self._deliveries: dict[tuple[str, int], Delivery] = {}
         self.delivered_records = 0
+        self.delivered_bytes = 0
+        self.on_delivered: Callable[[], None] | None = None
+        """Called after each stretch, for whoever shows progress."""
         self.gate = threading.RLock()
         """Held while a sink is at work, and while the process forks: see `_hold`."""
         _fleets.add(self)
@@ -57,6 +60,8 @@ class Fleet:
             try:
                 while (n := self._advance(reader, i, final)) > 0:
                     self.delivered_records += n
+                    if self.on_delivered is not None:
+                        self.on_delivered()
                     if time.monotonic() > until:
                         complete = False
                         break
@@ -151,7 +156,11 @@ class Fleet:
 
     def _advance(self, reader: JournalReader, i: int, final: bool) -> int:
         with self.gate:
-            return self._delivery(reader, i).advance(final=final)
+            delivery = self._delivery(reader, i)
+            before = delivery.delivered_bytes
+            n = delivery.advance(final=final)
+            self.delivered_bytes += delivery.delivered_bytes - before
+            return n
 
     def _delivery(self, reader: JournalReader, i: int) -> Delivery:
         berth = self._berths[i]
