@@ -73,7 +73,7 @@ class Progress:
 
         console = Console(stderr=True)
         with Bar(BarColumn(20), TextColumn("{task.description}"), console=console, transient=True) as bar:
-            task = bar.add_task("", total=self.total)
+            task = bar.add_task(self.line(), total=self.total)
             while not self._ended.wait(DRAW_EVERY_SECONDS):
                 bar.update(task, completed=self.done, description=self.line().replace("[", r"\["))
 
