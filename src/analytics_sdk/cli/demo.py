@@ -15,7 +15,7 @@ from analytics_sdk.cli.guidance import PROGRAM, epilog
 from analytics_sdk.cli.progress import Progress
 from analytics_sdk.cli.stats import print_stats
 from analytics_sdk.cli.store import Json
-from analytics_sdk.cli.terminal import counted, emphasise, print_json
+from analytics_sdk.cli.terminal import counted, emphasise, print_json, print_wrapped
 from analytics_sdk.reporting.words import Words
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def demo(
     from analytics_sdk.capture.patching import auto_instrument
     from analytics_sdk.clock import SYSTEM_CLOCK
 
-    say = partial(print, file=sys.stderr if json else sys.stdout, flush=True)
+    say = partial(print, file=sys.stderr) if json else print_wrapped
     out.mkdir(parents=True, exist_ok=True)
     system = configure(sink=f"sqlite:///{out.absolute() / 'analytics.db'}", reports_dir=out)
     say(f"Running {counted(executions, 'workflow')} of real work. {STORY}")

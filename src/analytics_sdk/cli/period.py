@@ -1,8 +1,9 @@
 """Time as people type it: stretches such as `30m`, `24h`, `7d`, and days or instants such as `2026-11-24`."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -39,29 +40,36 @@ def parse_moment(text: str) -> datetime:
 
 
 Last = Annotated[
-    float | None, typer.Option(parser=parse_period, metavar="24h|7d|30m", help="How far back from now, or from --to.")
+    str | None, typer.Option(metavar="24h|7d|30m", help="How far back from now, or from --to.", show_default=False)
 ]
-From = Annotated[
-    datetime | None,
-    typer.Option("--from", parser=parse_moment, metavar="DATE", help="Only what started at or after this."),
-]
-To = Annotated[
-    datetime | None, typer.Option("--to", parser=parse_moment, metavar="DATE", help="Only what started before this.")
-]
+From = Annotated[str | None, typer.Option("--from", metavar="DATE", help="Only what started at or after this.")]
+To = Annotated[str | None, typer.Option("--to", metavar="DATE", help="Only what started before this.")]
+
+Parsed = TypeVar("Parsed")
 
 
-def choose_window(last: float | None, start: datetime | None, end: datetime | None) -> Window:
-    """The window that was typed; without any of it, all that is stored.
+def choose_window(last: str | None, start: str | None, end: str | None) -> Window:
+    """The window that was typed; without a beginning where none was.
 
     Raises:
-        typer.BadParameter: it is none: empty, the wrong way round, or its beginning named twice.
+        typer.BadParameter: it is none: no time at all, empty, the wrong way round, or its beginning named twice.
     """
     if last is not None and start is not None:
         raise typer.BadParameter("--last and --from both say where the window begins; say one of them")
-    end_ns = SYSTEM_CLOCK.time_ns() + 1 if end is None else to_ns(end)
-    start_ns = None if start is None else to_ns(start)
-    if last is not None:
-        start_ns = end_ns - round(last * 1e9)
+    back_s = _typed(parse_period, last, "--last")
+    from_moment, to_moment = _typed(parse_moment, start, "--from"), _typed(parse_moment, end, "--to")
+    end_ns = SYSTEM_CLOCK.time_ns() + 1 if to_moment is None else to_ns(to_moment)
+    start_ns = None if from_moment is None else to_ns(from_moment)
+    if back_s is not None:
+        start_ns = end_ns - round(back_s * 1e9)
     if start_ns is not None and start_ns >= end_ns:
         raise typer.BadParameter("the window ends before it starts; name a --from that lies before --to or now")
     return Window(None if start_ns is None else max(0, start_ns), end_ns, relative=start is None and end is None)
+
+
+def _typed(parse: Callable[[str], Parsed], text: str | None, option: str) -> Parsed | None:
+    """What was typed for an option. Not typer's own parsing, because its versions tell of a ValueError differently."""
+    try:
+        return None if text is None else parse(text)
+    except ValueError as problem:
+        raise typer.BadParameter(str(problem), param_hint=option) from None

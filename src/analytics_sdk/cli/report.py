@@ -1,7 +1,7 @@
 """`analytics-sdk report`: a report that can be mailed."""
 
 import enum
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -59,16 +59,17 @@ def report(
     db: Db = None,
     json: Json = False,
 ) -> None:
-    """Make a report: one file, nothing else needed to look at it. Without a stretch of time it tells of everything."""
+    """Make a report: one file, nothing else needed to look at it. Without a stretch of time it
+    tells of the last 7 days."""
     from analytics_sdk.reporting.report_generator import ReportConfig, ReportGenerator
 
     chosen = format or Format(out.suffix[1:].lower() if out and out.suffix[1:].lower() in list(Format) else "html")
-    start, end = _bounds(last, start, end)
+    start_time, end_time = _bounds(last, start, end)
     with open_store(db) as store, Progress("Reading what was recorded") as progress:
         config = ReportConfig(
             title=title,
-            start_time=start,
-            end_time=end,
+            start_time=start_time,
+            end_time=end_time,
             workflow_ids=workflows or None,
             format=chosen.value,
             language=lang.value,
@@ -87,11 +88,8 @@ def report(
         print(line)
 
 
-def _bounds(
-    last: float | None, start: datetime | None, end: datetime | None
-) -> tuple[datetime | None, datetime | None]:
-    """The window as a report is asked for it; a stretch back from now ends now."""
+def _bounds(last: str | None, start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+    """The window as a report is asked for it. One that ends now is asked for without an end, so that now is inside."""
     window = choose_window(last, start, end)
-    if window.start_ns is None:
-        return None, end
-    return to_datetime(window.start_ns), end or to_datetime(window.end_ns) + timedelta(microseconds=1)
+    start_time = None if window.start_ns is None else to_datetime(window.start_ns)
+    return start_time, None if end is None else to_datetime(window.end_ns)

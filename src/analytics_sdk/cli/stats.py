@@ -18,7 +18,7 @@ from analytics_sdk.query.window import to_ns
 from analytics_sdk.reporting.words import Words, make_inert
 
 MOST_ERRORS = 10
-DAY_SECONDS = 86_400.0
+A_DAY = "24h"
 EPILOG = epilog(
     ["stats", "stats checkout --last 7d", "stats --from 2026-11-01 --to 2026-11-08 --exact", "stats --json"],
     {0: "there is an answer", 1: "nothing was recorded in that time"},
@@ -41,7 +41,7 @@ def stats(
 ) -> None:
     """Does it work, how long does it take, what breaks, what does healing save. Tells of the last 24 hours, where no
     other stretch of time is named."""
-    window = choose_window(DAY_SECONDS if last is None and start is None else last, start, end)
+    window = choose_window(A_DAY if last is None and start is None else last, start, end)
     with open_store(db) as store:
         with Progress("Counting"):
             answer: Mapping[str, Any] = store.query.stats(

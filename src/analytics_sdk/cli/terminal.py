@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -13,12 +14,13 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from analytics_sdk.reporting.words import Words, make_inert
+from analytics_sdk.reporting.words import Words, keep_units, make_inert
 
 MIN_COLUMN = 8
 MIN_WIDTH, MAX_WIDTH = 40, 300
 _GAP = "  "
 _PLAIN = {"…": "~", "µ": "u", "·": "?", "\u00a0": " ", "\u202f": " "}
+_STYLED = re.compile("\x1b\\[[0-9;]*m")
 _STYLES = {"bold": "1", "good": "32", "bad": "1;31", "note": "33"}
 
 
@@ -53,9 +55,10 @@ def counted(n: int, noun: str) -> str:
 
 
 def width_of(text: str) -> int:
-    """How many cells a text takes in a terminal."""
+    """How many cells a text takes in a terminal; styles take none."""
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in _STYLED.sub("", text)
     )
 
 
@@ -148,11 +151,14 @@ def print_wrapped(text: str, indent: int = 0, first: str = "", look: str | None 
     width = terminal_width()
     lines = [text]
     if width is not None and indent + width_of(text) > width:
-        lines = textwrap.wrap(text, max(20, width - indent), break_long_words=False, break_on_hyphens=False)
+        room = max(20, width - indent)
+        wrapped = textwrap.wrap(keep_units(text), room, break_long_words=False, break_on_hyphens=False)
+        lines = [line.replace("\u00a0", " ") for line in wrapped]
     first += " " * (indent - width_of(first))
     for line in lines:
         print(first + (style(line, look) if look else line))
         first = " " * indent
+    sys.stdout.flush()
 
 
 def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
