@@ -37,7 +37,8 @@ with track_workflow(workflow_id="job"):
 if "die" in sys.argv:
     os.kill(os.getpid(), signal.SIGKILL)
 if "stay" in sys.argv:
-    system.flush(1)
+    while not system.flush(1) and not system.status()["problems"]:
+        pass
     print("recorded", flush=True)
     sys.stdin.read()
 """
