@@ -122,6 +122,12 @@ def test_a_misspelt_workflow_is_told_what_was_meant(store: Path) -> None:
     assert done.stderr.endswith("No workflow chekout was ever recorded here; did you mean checkout?\n")
 
 
+def test_a_report_on_a_misspelt_workflow_says_what_was_meant(store: Path, tmp_path: Path) -> None:
+    done = type_(store, "report", "chekout", "--format", "json", "--out", str(tmp_path / "r.json"))
+    assert (done.returncode, (tmp_path / "r.json").is_file()) == (1, True)
+    assert done.stderr.endswith("did you mean checkout?\n")
+
+
 def test_the_version_is_said(tmp_path: Path) -> None:
     assert re.fullmatch(r"analytics-sdk \d+\.\d+\.\d+\n", type_(tmp_path, "--version").stdout)
 
@@ -154,6 +160,12 @@ def test_the_version_is_said(tmp_path: Path) -> None:
         (["report", "--format", "docx"], 2, None, "see `analytics-sdk report --help`"),
         (["demo", "--out", "/proc/nowhere"], 3, "/proc/nowhere: No such file or directory", "check the path"),
         (["ship", "--db", "redis://x"], 3, None, None),
+        (
+            ["stats", "--db", "postgresql://me:hunter2@127.0.0.1:1/db"],
+            3,
+            None,
+            "start the server, or correct host and port in the sink's URL",
+        ),
         (["run", "--", "true"], 2, "nothing to track was named", None),
         (
             ["run", "--loop", "a:B", "--", "no-such-program"],

@@ -13,7 +13,7 @@ import typer
 
 from analytics_sdk.cli import ENVIRONMENT, USAGE
 from analytics_sdk.cli.terminal import print_json
-from analytics_sdk.errors import AnalyticsError, SelectorError, TargetError
+from analytics_sdk.errors import AnalyticsError, SelectorError, SinkError, SinkUnavailable, TargetError
 from analytics_sdk.reporting.words import make_inert
 from analytics_sdk.sinks import hide_password
 
@@ -31,6 +31,21 @@ _OF_PLACES = {
     errno.EPERM: "allow it, or choose another place",
     errno.EROFS: "choose a place that can be written",
 }
+
+_OF_SINKS = (
+    ("password", "correct user and password in the sink's URL"),
+    ("authentication", "correct user and password in the sink's URL"),
+    ("does not exist", "correct the name in the sink's URL, or make it on the server"),
+    ("refused", "start the server, or correct host and port in the sink's URL"),
+    ("could not translate", "correct the host in the sink's URL"),
+    ("failed to resolve", "correct the host in the sink's URL"),
+    ("timeout", "see that the server can be reached from here"),
+    ("locked", "run `analytics-sdk doctor` to see who holds it"),
+    ("no room", "make room on that disk"),
+    ("full", "make room on that disk"),
+)
+"""What a database says -> what to do."""
+_TO_SHIPPERS = ("it is tried again", "somebody must put this right", "this value cannot be kept")
 
 
 class Fault(NamedTuple):
@@ -63,6 +78,8 @@ def explain(problem: Exception) -> Fault:
     if isinstance(problem, USAGE_ERROR):
         return _of_usage(problem)
     said = make_inert(hide_password(str(problem)))
+    if isinstance(problem, SinkError):
+        return Fault(*explain_sink(said, is_away=isinstance(problem, SinkUnavailable)), ENVIRONMENT)
     if isinstance(problem, AnalyticsError):
         return Fault(*split_advice(said), USAGE if isinstance(problem, SelectorError | TargetError) else ENVIRONMENT)
     if isinstance(problem, OSError) and problem.filename is not None:
@@ -77,6 +94,17 @@ def explain(problem: Exception) -> Fault:
         f"set {DEBUG_VARIABLE}=1 to see the traceback, and report it",
         ENVIRONMENT,
     )
+
+
+def explain_sink(said: str, *, is_away: bool) -> tuple[str, str]:
+    """What a sink said, and what to do about it. The messages of sinks speak to shippers, who would try again."""
+    what, advice = split_advice(hide_password(said), "")
+    if "db upgrade" in said:
+        return what, advice
+    meant = next((todo for word, todo in _OF_SINKS if word in what.lower()), None)
+    if meant is None and advice in _TO_SHIPPERS:
+        advice = "see that it can be reached from here" if is_away else LOOK_CLOSER
+    return what, meant or advice or LOOK_CLOSER
 
 
 def _of_usage(problem: Exception) -> Fault:

@@ -1,18 +1,20 @@
 """`analytics-sdk report`: a report that can be mailed."""
 
 import enum
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from analytics_sdk.cli import NO
 from analytics_sdk.cli.completion import complete_workflow
 from analytics_sdk.cli.guidance import epilog
 from analytics_sdk.cli.period import From, Last, To, choose_window
 from analytics_sdk.cli.progress import Progress
-from analytics_sdk.cli.store import Db, Json, open_store, undelivered_json, undelivered_line
-from analytics_sdk.cli.terminal import print_json
+from analytics_sdk.cli.store import Db, Json, guess_workflow, open_store, undelivered_json, undelivered_line
+from analytics_sdk.cli.terminal import print_json, print_wrapped
 from analytics_sdk.query.window import to_datetime
 from analytics_sdk.reporting.words import Words
 
@@ -22,7 +24,7 @@ EPILOG = epilog(
         "report checkout --last 30d --format pdf --out reports",
         "report --from 2026-11-01 --to 2026-12-01 --lang fr",
     ],
-    {0: "the report is where the printed path says"},
+    {0: "the report is where the printed path says", 1: "it is, and a workflow of it was never recorded here"},
     json='{"path", "format", "undelivered": {"journals", "living", "foreign", "bytes"}}',
 )
 
@@ -78,14 +80,19 @@ def report(
         generator = ReportGenerator(lambda: store.query, out if out and is_folder else store.settings.reports_dir)
         data = generator.generate_report(config)
         progress.doing = f"Making the report as {chosen}"
+        unknown = [line for line in (guess_workflow(store.query, one) for one in workflows or ()) if line]
         path = generator.export(data) if out is None or is_folder else getattr(generator, f"export_{chosen}")(data, out)
+    for line in unknown:
+        print(line, file=sys.stderr)
     if json:
         print_json({"path": str(path), "format": chosen.value, "undelivered": undelivered_json(store.undelivered)})
-        return
-    print(path)
-    line = undelivered_line(store.undelivered, Words())
-    if line:
-        print(line)
+    else:
+        print(path)
+        waiting = undelivered_line(store.undelivered, Words())
+        if waiting:
+            print_wrapped(waiting)
+    if unknown:
+        raise typer.Exit(NO)
 
 
 def _bounds(last: str | None, start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
