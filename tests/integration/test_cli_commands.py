@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from analytics_sdk.cli import main, split_advice
+from analytics_sdk.cli import main
+from analytics_sdk.cli.faults import split_advice
 from analytics_sdk.cli.period import parse_period
 from analytics_sdk.cli.terminal import Column, shorten, table_lines, width_of
 from analytics_sdk.sinks.schema import SCHEMA_VERSION

@@ -12,7 +12,7 @@ from analytics_sdk.cli import demo_loop
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """Type a command in a folder; what it printed. It must end well, and say nothing on stderr."""
+    """Type a command in a folder; what it printed. It must end well, and on stderr only say how far it is."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ANALYTICS_SDK_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "analytics_sdk", *arguments],
@@ -23,7 +23,9 @@ def run(folder: Path, *arguments: str) -> str:
         timeout=120,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    story = ("Running", "Making", "Deliver")
+    assert all(line.startswith(story) for line in done.stderr.splitlines()), done.stderr
     return done.stdout
 
 
@@ -80,6 +82,13 @@ def test_run_again_it_adds_to_what_is_there(demo: tuple[Path, str]) -> None:
         run(folder, "demo", "--executions", "2", "--out", str(out))
     answer = json.loads(run(folder, "stats", "--json", "--db", f"sqlite:///{out}/analytics.db"))
     assert answer["success_rate"]["n"] == 4
+
+
+def test_as_json_it_is_one_object_and_tells_its_story_on_stderr(tmp_path: Path) -> None:
+    answer = json.loads(run(tmp_path, "demo", "--executions", "2", "--json"))
+    assert set(answer) == {"database", "report", "charts", "next", "stats"}
+    assert answer["stats"]["success_rate"]["n"] == 2
+    assert Path(answer["report"]).is_file()
 
 
 def test_the_loop_that_it_watches_knows_nothing_of_analytics() -> None:

@@ -1,47 +1,57 @@
 """The command line, one file a command. This file is light; the commands are loaded when `main` runs."""
 
+import os
 import sys
 
 OK, NO, USAGE, ENVIRONMENT = range(4)
 """Exit codes: fine; the answer is no; the command was used wrongly; something around it is missing or broken."""
-
-IMPERATIVES = ("check", "install", "look", "make", "name", "put", "run", "say", "set", "start", "try", "use", "write")
+INTERRUPTED = 130
+"""Ended by Ctrl-C, as a shell tells it."""
 
 
 def main() -> None:
-    """Run the command that the user typed. The one place where our exceptions become two lines and an exit code."""
-    from analytics_sdk.cli.app import app
-    from analytics_sdk.errors import AnalyticsError, SelectorError, TargetError
-
+    """Run the command that the user typed, and end with its exit code."""
     try:
-        app()
-    except AnalyticsError as problem:
-        sys.exit(_say(problem, USAGE if isinstance(problem, SelectorError | TargetError) else ENVIRONMENT))
-    except BrokenPipeError:
+        code = _run([_decode(argument) for argument in sys.argv[1:]])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # because whoever reads our output has had enough of it
+        code = OK
         _forget_stdout()
+    except OSError as problem:
+        code = ENVIRONMENT
+        _forget_stdout()
+        print(f"error: the output cannot be written: {problem.strerror}\n  check where it goes", file=sys.stderr)
+    sys.exit(code)
 
 
-def _say(problem: Exception, code: int) -> int:
-    """Print what happened and what to do, a line each."""
-    from analytics_sdk.reporting.words import make_inert
+def _run(arguments: list[str]) -> int:
+    from analytics_sdk.cli.faults import tell, wants_json
+    from analytics_sdk.cli.terminal import prepare_streams
 
-    what, advice = split_advice(make_inert(str(problem)))
-    print(f"error: {what}", file=sys.stderr)
-    print(f"  {advice}", file=sys.stderr)
-    return code
+    prepare_streams()
+    try:
+        from analytics_sdk.cli.app import run_command
+
+        return run_command(arguments)
+    except BrokenPipeError:
+        raise
+    except Exception as problem:  # because whatever went wrong is told in two lines
+        return tell(problem, as_json=wants_json(arguments))
 
 
-def split_advice(message: str) -> tuple[str, str]:
-    """What happened and what to do. Our messages put what to do last, after a semicolon, colon or full stop."""
-    for mark in ("; ", ": ", ". "):
-        what, _, advice = message.rpartition(mark)
-        if what and (mark == "; " or advice.partition(" ")[0] in IMPERATIVES):
-            return what, advice
-    return message, "run `analytics-sdk doctor` to see settings, sink and journals"
+def _decode(argument: str) -> str:
+    """An argument as it was typed, also where the locale knows nothing but ASCII."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        return argument
 
 
 def _forget_stdout() -> None:
-    """Whoever read our output has gone: say nothing more, also when Python flushes at its end."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Say nothing more, also when Python flushes at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -4,7 +4,7 @@ It prepares the environment and then becomes the program, so that exit code, sig
 What happens inside stands in `startup/sitecustomize.py`.
 """
 
-import json
+import json as jsons
 import os
 import shutil
 import sys
@@ -14,9 +14,20 @@ from typing import Annotated, Any
 
 import typer
 
+from analytics_sdk.cli.guidance import epilog
+from analytics_sdk.cli.store import Json
 from analytics_sdk.config import ENVIRONMENT_PREFIX, find_pyproject, resolve
 from analytics_sdk.errors import SettingError, TargetError
 
+EPILOG = epilog(
+    [
+        "run --loop app.loop:ExecutionLoop -- python app.py",
+        "run --workflow jobs:run_job --step jobs:run_step -- pytest",
+        "run -- python app.py --its own",
+    ],
+    {0: "and any other: what the program itself ended with"},
+    json='{"tracked", "never_appeared", "problems"}, at the end of the program, whose own output then goes to stderr',
+)
 VARIABLE = "ANALYTICS_SDK_RUN"
 STARTUP = Path(__file__).parent / "startup"
 ROLES = ("workflow", "step", "recovery")
@@ -24,7 +35,7 @@ KEYS = ("loop", *ROLES, "threads")
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The program and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The program and its arguments, behind --.")],
     loop: Annotated[str | None, typer.Option(metavar="pkg.mod:Class", help="Whose methods are tracked.")] = None,
     workflow: Annotated[
         list[str] | None, typer.Option(metavar="METHOD", help="Runs a workflow. [default: execute_workflow]")
@@ -39,16 +50,36 @@ def run(
         bool | None, typer.Option("--threads/--no-threads", help="Threads started inside belong to the execution.")
     ] = None,
     db: Annotated[str | None, typer.Option(metavar="URL", help="Where records go.")] = None,
+    json: Json = False,
 ) -> None:
-    """Run a program and record its workflows, without editing it."""
+    """Run a program and record its workflows, without editing it. It keeps its exit code, signals and terminal; at its
+    end it is said which targets never appeared."""
     given = {"loop": loop, "workflow": workflow, "step": step, "recovery": recovery, "threads": threads}
     wanted = {**read_instrument_table(), **{key: value for key, value in given.items() if value is not None}}
     command = spell_out(command)
-    environment = prepare_environment(os.environ, make_order(wanted, main_name(command)), db)
+    order = make_order(wanted, main_name(command))
+    if json:
+        order["json_to"] = hand_over_stdout()
+    environment = prepare_environment(os.environ, order, db)
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:
+        if json:
+            os.dup2(order["json_to"][0], 1)
         raise TargetError(f"{command[0]} cannot be run: {error.strerror}; check the command after --") from None
+
+
+def hand_over_stdout() -> tuple[int, int, int]:
+    """Send what the program prints to stderr, and keep the real stdout open for what is said at its end.
+
+    The descriptor of that, and its file's device and inode, because a program may close what it does not know and give
+    the number to another file.
+    """
+    kept = os.dup(1)
+    os.set_inheritable(kept, True)
+    os.dup2(2, 1)
+    found = os.fstat(kept)
+    return kept, found.st_dev, found.st_ino
 
 
 def read_instrument_table(start: Path | None = None) -> dict[str, Any]:
@@ -177,7 +208,7 @@ def module_of(place: str) -> str:
 def prepare_environment(host: Mapping[str, str], order: Mapping[str, Any], db: str | None) -> dict[str, str]:
     """The host's environment with the order in it, our folder first on PYTHONPATH, and the sink as an absolute URL."""
     environment = dict(host)
-    environment[VARIABLE] = json.dumps({**order, "pid": os.getpid()})
+    environment[VARIABLE] = jsons.dumps({**order, "pid": os.getpid()})
     environment["PYTHONPATH"] = os.pathsep.join([str(STARTUP), *filter(None, [host.get("PYTHONPATH")])])
     sink = resolve({"sink": db}).sink
     if isinstance(sink, str):

@@ -1,37 +1,52 @@
 """`analytics-sdk stats`: the numbers of one workflow, or of all."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from analytics_sdk.cli import NO
-from analytics_sdk.cli.period import parse_period
-from analytics_sdk.cli.store import Db, Json, open_store, undelivered_json, undelivered_line
-from analytics_sdk.cli.terminal import Column, emphasise, print_json, print_table
+from analytics_sdk.cli.completion import complete_workflow
+from analytics_sdk.cli.guidance import epilog
+from analytics_sdk.cli.period import From, Last, To, choose_window
+from analytics_sdk.cli.progress import Progress
+from analytics_sdk.cli.store import Db, Json, guess_workflow, open_store, undelivered_json, undelivered_line
+from analytics_sdk.cli.terminal import Column, print_json, print_table, print_wrapped
 from analytics_sdk.clock import SYSTEM_CLOCK
 from analytics_sdk.query.window import to_ns
 from analytics_sdk.reporting.words import Words, make_inert
 
 MOST_ERRORS = 10
+A_DAY = "24h"
+EPILOG = epilog(
+    ["stats", "stats checkout --last 7d", "stats --from 2026-11-01 --to 2026-11-08 --exact", "stats --json"],
+    {0: "there is an answer", 1: "nothing was recorded in that time"},
+    json="the dict of `get_workflow_stats` with its keys, and undelivered. Rates are percents, durations seconds",
+)
 Row = Mapping[str, Any]
 
 
 def stats(
-    workflow: Annotated[str | None, typer.Argument(help="One workflow. [default: all]")] = None,
-    last: Annotated[
-        float, typer.Option(parser=parse_period, metavar="24h|7d|30m", help="How far back from now.")
-    ] = "24h",  # type: ignore[assignment]  # because typer parses the default as if it had been typed
+    workflow: Annotated[
+        str | None,
+        typer.Argument(help="One workflow. [default: all]", autocompletion=complete_workflow),
+    ] = None,
+    last: Last = None,
+    start: From = None,
+    end: To = None,
     exact: Annotated[bool, typer.Option("--exact", help="Percentiles to the nanosecond, not within 1 %.")] = False,
     db: Db = None,
     json: Json = False,
 ) -> None:
-    """Does it work, how long does it take, what breaks, what does healing save. Exit code 1: nothing was recorded."""
-    now_ns = SYSTEM_CLOCK.time_ns()
+    """Does it work, how long does it take, what breaks, what does healing save. Tells of the last 24 hours, where no
+    other stretch of time is named."""
+    window = choose_window(A_DAY if last is None and start is None else last, start, end)
     with open_store(db) as store:
-        answer = store.query.stats(
-            workflow, start_ns=now_ns - round(last * 1e9), exact=exact, relative=True, now_ns=now_ns
-        )
+        with Progress("Counting"):
+            answer: Mapping[str, Any] = store.query.stats(
+                workflow, window=window, exact=exact, now_ns=SYSTEM_CLOCK.time_ns()
+            )
         if json:
             print_json({**answer, "undelivered": undelivered_json(store.undelivered)})
         else:
@@ -39,9 +54,13 @@ def stats(
             print_stats(answer, workflow, words)
             for line in remarks(answer, words), undelivered_line(store.undelivered, words):
                 if line:
-                    print(f"\n{line}")
-    if is_empty(answer):
-        raise typer.Exit(NO)
+                    print()
+                    print_wrapped(line)
+        if is_empty(answer):
+            meant = guess_workflow(store.query, workflow) if workflow is not None else None
+            if meant:
+                print(meant, file=sys.stderr)
+            raise typer.Exit(NO)
 
 
 def is_empty(answer: Mapping[str, Any]) -> bool:
@@ -53,12 +72,12 @@ def print_stats(answer: Mapping[str, Any], workflow: str | None, words: Words) -
     """The whole answer, for people."""
     window = answer["window"]
     period = words.period(to_ns(window["start"]), to_ns(window["end"]))
-    print(emphasise(f"{make_inert(workflow) if workflow else 'All workflows'}, {period}"))
+    print_wrapped(f"{make_inert(workflow) if workflow else 'All workflows'}, {period}", look="bold")
     if is_empty(answer):
         print("Nothing was recorded in this time.")
         return
     for title, text in headlines(answer, words):
-        print(f"{title:<14}{text}")
+        print_wrapped(text, 14, title)
     if len(answer.get("workflows", ())) > 1:
         print_workflows(answer["workflows"], words)
     print_steps(answer["steps"], words, with_workflow=workflow is None)
@@ -101,7 +120,11 @@ def print_workflows(workflows: Sequence[Row], words: Words) -> None:
         "Workflows",
         [
             Column("workflow", flexible=True),
-            *(Column(title, right=True) for title in ("n", "success", "first pass", "average", "p95")),
+            Column("n", right=True),
+            Column("success", right=True),
+            Column("first pass", right=True, rank=1),
+            Column("average", right=True, rank=3),
+            Column("p95", right=True, rank=2),
         ],
         [
             (
@@ -122,9 +145,14 @@ def print_steps(steps: Sequence[Row], words: Words, with_workflow: bool) -> None
     print_table(
         "Steps",
         [
-            *([Column("workflow", flexible=True)] if several else []),
+            *([Column("workflow", flexible=True, rank=5)] if several else []),
             Column("step", flexible=True),
-            *(Column(title, right=True) for title in ("n", "success", "healed", "failed", "median", "p95")),
+            Column("n", right=True),
+            Column("success", right=True),
+            Column("healed", right=True, rank=2),
+            Column("failed", right=True, rank=1),
+            Column("median", right=True, rank=4),
+            Column("p95", right=True, rank=3),
         ],
         [
             (
@@ -145,7 +173,12 @@ def print_steps(steps: Sequence[Row], words: Words, with_workflow: bool) -> None
 def print_errors(errors: Sequence[Row], words: Words) -> None:
     print_table(
         "Errors" if len(errors) <= MOST_ERRORS else f"Errors, the {MOST_ERRORS} most frequent of {len(errors)}",
-        [Column("n", right=True), Column("type"), Column("message", flexible=True), Column("last seen")],
+        [
+            Column("n", right=True),
+            Column("type", rank=1),
+            Column("message", flexible=True),
+            Column("last seen", rank=2),
+        ],
         [
             (
                 words.count(row["n"]),
@@ -163,7 +196,10 @@ def print_strategies(strategies: Sequence[Row], words: Words) -> None:
         "Healing",
         [
             Column("strategy", flexible=True),
-            *(Column(title, right=True) for title in ("attempts", "worked", "rate", "average")),
+            Column("attempts", right=True),
+            Column("worked", right=True, rank=1),
+            Column("rate", right=True),
+            Column("average", right=True, rank=2),
         ],
         [
             (

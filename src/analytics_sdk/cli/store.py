@@ -3,21 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from analytics_sdk.cli.terminal import counted
 from analytics_sdk.config import Settings, resolve, sqlite_file
-from analytics_sdk.errors import SettingError, SinkUnavailable
+from analytics_sdk.errors import AnalyticsError, SettingError, SinkUnavailable
 from analytics_sdk.journal.reader import find_journals
-from analytics_sdk.reporting.words import Words
+from analytics_sdk.reporting.words import Words, make_inert
 from analytics_sdk.shipper.once import Undelivered, undelivered
 from analytics_sdk.sinks import describe, make_sink
 
 if TYPE_CHECKING:
     from analytics_sdk.query import Query
-    from analytics_sdk.sinks.sql import SqlSink
 
 Db = Annotated[
     str | None, typer.Option("--db", metavar="URL", help="The database. [default: the sink of the settings]")
@@ -52,7 +52,28 @@ def settings_for(db: str | None) -> Settings:
     except SettingError as problem:
         if db is None or "setting sink" not in str(problem):
             raise
-        raise typer.BadParameter(str(problem).partition("; it ")[2], param_hint="--db") from None
+        needs = str(problem).partition("; it must be ")[2]
+        raise typer.BadParameter(f"this is no database URL; write it as {needs}", param_hint="--db") from None
+
+
+@contextmanager
+def open_query(db: str | None) -> Iterator[tuple[Settings, Any, "Query"]]:
+    """The settings, the first sink, and queries over it; nothing is made.
+
+    Raises:
+        SinkUnavailable: there is no such file.
+        SettingError: the sink cannot be used.
+    """
+    settings = settings_for(db)
+    target = settings.sinks[0]
+    refuse_missing_file(target)
+    sink = make_sink(target, schema=settings.schema, table_prefix=settings.table_prefix)
+    try:
+        from analytics_sdk.query import Query  # here, because it loads the database library
+
+        yield settings, target, Query(sink)
+    finally:
+        sink.close()
 
 
 @contextmanager
@@ -63,16 +84,8 @@ def open_store(db: str | None) -> Iterator[Store]:
         SinkUnavailable: there is no such file, or the server does not answer.
         AnalyticsError: it cannot be read.
     """
-    settings = settings_for(db)
-    target = settings.sinks[0]
-    refuse_missing_file(target)
-    sink = make_sink(target, schema=settings.schema, table_prefix=settings.table_prefix)
-    try:
-        from analytics_sdk.query import Query  # here, because it loads the database library
-
-        yield Store(settings, target, Query(sink), find_undelivered(settings, sink))
-    finally:
-        sink.close()
+    with open_query(db) as (settings, target, query):
+        yield Store(settings, target, query, find_undelivered(settings, query))
 
 
 def refuse_missing_file(target: Any) -> None:
@@ -86,31 +99,16 @@ def refuse_missing_file(target: Any) -> None:
         )
 
 
-def find_undelivered(settings: Settings, sink: Any) -> Undelivered:
+def find_undelivered(settings: Settings, query: "Query") -> Undelivered:
     """What stands in the sink's journals and has not reached it."""
     folder = settings.journal_dir
     if folder is None or not find_journals(folder):
         return Undelivered(0, 0, 0, 0)
-    positions = read_positions(sink)
-    return undelivered(folder, lambda journal_id: positions.get(journal_id, 0))
-
-
-def read_positions(sink: "SqlSink") -> dict[str, int]:
-    """How far a SQL sink has come with each journal; nothing where it cannot tell, because it has no tables yet."""
-    from sqlalchemy import select
-
-    from analytics_sdk.query.sql_reader import SqlReader
-
-    class Positions(SqlReader):
-        def read(self) -> dict[str, int]:
-            c = self._tables.journal_positions.c
-            with self._engine.connect() as connection:
-                return {row[0]: row[1] for row in connection.execute(select(c.journal_id, c.position))}
-
     try:
-        return Positions(sink.engine, sink.tables).read()
-    except Exception:  # because a database that cannot be read is told of by the question itself
-        return {}
+        positions = query.positions()
+    except AnalyticsError:  # because a database that cannot be read is told of by the question itself
+        positions = {}
+    return undelivered(folder, lambda journal_id: positions.get(journal_id, 0))
 
 
 def undelivered_line(found: Undelivered, words: Words) -> str | None:
@@ -125,3 +123,17 @@ def undelivered_line(found: Undelivered, words: Words) -> str | None:
 def undelivered_json(found: Undelivered) -> dict[str, int]:
     """The same for machines."""
     return asdict(found)
+
+
+def guess_workflow(query: "Query", workflow: str) -> str | None:
+    """A line that says which stored workflow was probably meant; None where that one is stored, or nothing is."""
+    known = query.workflow_ids()
+    if not known or workflow in known:
+        return None
+    lower = {one.lower(): one for one in reversed(known)}
+    near = get_close_matches(workflow.lower(), lower, n=1)
+    name = make_inert(workflow)
+    if near:
+        return f"No workflow {name} was ever recorded here; did you mean {make_inert(lower[near[0]])}?"
+    some = ", ".join(make_inert(one) for one in known[:5]) + (", ..." if len(known) > 5 else "")
+    return f"No workflow {name} was ever recorded here; there are: {some}"

@@ -28,6 +28,7 @@ from analytics_sdk.journal.owner import (
     try_lock,
     try_unlink,
 )
+from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.record import (
     FIRST_FRAME,
     FRAME_BYTES,
@@ -295,6 +296,7 @@ class JournalReader:
         self.close()
         for n in self._segments():
             try_unlink(self.folder / segment_name(self.journal_id, n))
+        note_problem(self.folder, self.journal_id, [], 0)
         try_unlink(owner_path(self.folder, self.journal_id))
 
 

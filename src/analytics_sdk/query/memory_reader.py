@@ -58,6 +58,7 @@ class MemorySnapshot:
         self._recoveries: list[Row] = list(sink.recoveries)
         self._samples: list[Row] = list(sink.samples)
         self._losses: list[Row] = list(sink.losses)
+        self._positions = sink.positions
 
     def sources(self) -> Mapping[int, Source]:
         return {}
@@ -157,6 +158,15 @@ class MemorySnapshot:
             ),
             default=None,
         )
+
+    def check(self) -> None:
+        """Nothing, because what lives in memory is of today's version."""
+
+    def positions(self) -> dict[str, int]:
+        return self._positions
+
+    def workflow_ids(self, limit: int) -> list[str]:
+        return sorted({row["workflow_id"] for row in self._executions})[:limit]
 
 
 Made = TypeVar("Made", StepRow, RecoveryRow, SampleRow)

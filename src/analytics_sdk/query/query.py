@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analytics_sdk.errors import AnalyticsError
 from analytics_sdk.query.aggregates import gather
-from analytics_sdk.query.reader import Reader, Snapshot, Workflows
+from analytics_sdk.query.reader import Loss, Reader, Snapshot, Workflows
 from analytics_sdk.query.results import Distribution, ExecutionRow, ExecutionUsage, Point, SampleRow, Stats, Timeline
 from analytics_sdk.query.series import distribution_of, read_series
 from analytics_sdk.query.stats import (
@@ -173,6 +173,30 @@ class Query:
         """When the first stored execution started; its hour, where only rollups are left of it."""
         with self._reader.snapshot() as snapshot:
             return snapshot.first_started_at_ns(_listed(workflow_ids))
+
+    def check(self) -> None:
+        """Nothing, where the tables are ours and of today's version.
+
+        Raises:
+            SinkMisconfigured: they aren't; the message says what to do.
+        """
+        with self._reader.snapshot() as snapshot:
+            snapshot.check()
+
+    def positions(self) -> dict[str, int]:
+        """How far each journal has been delivered, by its id."""
+        with self._reader.snapshot() as snapshot:
+            return snapshot.positions()
+
+    def workflow_ids(self, limit: int = 1_000) -> list[str]:
+        """The ids of stored executions, ascending: the first so many of them."""
+        with self._reader.snapshot() as snapshot:
+            return snapshot.workflow_ids(limit)
+
+    def losses(self, start_ns: int, end_ns: int) -> list[Loss]:
+        """What is known to be missing from a stretch of time, ascending by kind and reason."""
+        with self._reader.snapshot() as snapshot:
+            return snapshot.losses(Span(start_ns, end_ns))
 
 
 def _listed(workflow_ids: str | Sequence[str] | None) -> Workflows:

@@ -169,6 +169,22 @@ class Snapshot(Protocol):
         """When the first execution started that is stored, as rollup or as row."""
         ...
 
+    def check(self) -> None:
+        """Let only a store through whose tables are ours and of today's version.
+
+        Raises:
+            SinkMisconfigured: they aren't; the message says what to do.
+        """
+        ...
+
+    def positions(self) -> dict[str, int]:
+        """How far the rows of each journal have come, by its id."""
+        ...
+
+    def workflow_ids(self, limit: int) -> list[str]:
+        """The first so many workflow ids of stored executions, ascending; in a time that grows with their number."""
+        ...
+
 
 class Reader(Protocol):
     """A store that can be read."""

@@ -3,17 +3,14 @@
 SQLAlchemy is imported with this module, so it is itself imported only when a SQL store is read.
 """
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, create_engine, event, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, func, or_, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
 from analytics_sdk.histogram import bucket_of
 from analytics_sdk.query.reader import (
@@ -26,13 +23,14 @@ from analytics_sdk.query.reader import (
     StepFact,
     Workflows,
 )
+from analytics_sdk.query.reading_engine import reading_engine
 from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, StepRow, Timeline
 from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import HOUR_NS, TIMED, WHOLE, decode_nodes
 from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.faults import sink_error
+from analytics_sdk.sinks.migrations import check
 from analytics_sdk.sinks.schema import HOUR, Tables, is_late, is_running
-from analytics_sdk.sinks.sqlite import file_of
 from analytics_sdk.vocabulary import STATUSES
 
 _TIMED_WORDS = [STATUSES[status] for status in sorted(TIMED)]
@@ -49,7 +47,7 @@ class SqlReader:
 
     def __init__(self, engine: Engine, tables: Tables) -> None:
         self._tables = tables
-        self._engine = _reading_engine(engine)
+        self._engine = reading_engine(engine)
         self._shown, self._password = describe(engine), engine.url.password
 
     @contextmanager
@@ -74,30 +72,6 @@ class SqlReader:
                     yield connection
         except DBAPIError as problem:
             raise sink_error(problem, self._shown, self._password) from None
-
-
-def _reading_engine(engine: Engine) -> Engine:
-    """The engine to read with: for a SQLite file one of our own, else the sink's.
-
-    Because the sink's SQLite connections begin as writers, and a reader must not wait for the write lock nor hold it.
-    """
-    path = file_of(engine.url) if engine.dialect.name == "sqlite" and engine.driver == "pysqlite" else None
-    if path is None:
-        return engine
-    uri = f"{Path(path).absolute().as_uri()}?mode=rw"  # because mode=rw makes no file where there is none
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-
-    own = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
-
-    @event.listens_for(own, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return own
 
 
 def _within(column: ColumnElement[Any], spans: Sequence[Span]) -> ColumnElement[bool]:
@@ -333,6 +307,24 @@ class SqlSnapshot:
         if row_ns is None or (hour_ns is not None and hour_ns + HOUR_NS <= row_ns):
             return cast("int | None", hour_ns)
         return cast(int, row_ns)
+
+    def check(self) -> None:
+        check(self._connection, self._tables)
+
+    def positions(self) -> dict[str, int]:
+        c = self._tables.journal_positions.c
+        return {row[0]: row[1] for row in self._rows(select(c.journal_id, c.position))}
+
+    def workflow_ids(self, limit: int) -> list[str]:
+        c = self._tables.executions.c
+        found: list[str] = []
+        while len(found) < limit:  # one after the other, because DISTINCT would read every execution
+            after = [c.workflow_id > found[-1]] if found else []
+            following = self._connection.execute(select(func.min(c.workflow_id)).where(*after)).scalar()
+            if following is None:
+                break
+            found.append(following)
+        return found
 
 
 def _execution_row(row: Sequence[Any]) -> ExecutionRow:

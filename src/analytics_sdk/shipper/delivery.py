@@ -76,6 +76,7 @@ class Delivery:
         self._unfolded = 0
         self._fold_due = 0.0
         self._losses: list[Loss] = []
+        self.delivered_bytes = 0
 
     @property
     def done_to(self) -> int:
@@ -168,6 +169,7 @@ class Delivery:
         assert self.positions is not None
         rollups = self.positions.rollups if isinstance(self.sink, RollupSink) else stretch.new
         self.positions = Positions(stretch.new, rollups)
+        self.delivered_bytes += stretch.new - stretch.old
         self._folded_to = stretch.new
         self._unfolded += len(stretch.records)
 

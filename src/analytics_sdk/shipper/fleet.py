@@ -42,6 +42,9 @@ class Fleet:
         self._berths = [_Berth(make) for make in makers]
         self._deliveries: dict[tuple[str, int], Delivery] = {}
         self.delivered_records = 0
+        self.delivered_bytes = 0
+        self.on_delivered: Callable[[], None] | None = None
+        """Called after each stretch, for whoever shows progress."""
         self.gate = threading.RLock()
         """Held while a sink is at work, and while the process forks: see `_hold`."""
         _fleets.add(self)
@@ -67,10 +70,15 @@ class Fleet:
         while True:
             try:
                 with self.gate:
-                    n = self._delivery(reader, i).advance(final=final)
+                    delivery = self._delivery(reader, i)
+                    before = delivery.delivered_bytes
+                    n = delivery.advance(final=final)
+                    self.delivered_bytes += delivery.delivered_bytes - before
                 if n == 0:
                     return True
                 self.delivered_records += n
+                if self.on_delivered is not None:
+                    self.on_delivered()
             except Fenced:
                 logger.debug("journal %s: another shipper was faster", reader.journal_id)
             if time.monotonic() > until:

@@ -11,6 +11,7 @@ from pathlib import Path
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import JournalError
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
 from analytics_sdk.shipper.shipper import LOCK_NAME, ship_journal
@@ -21,6 +22,8 @@ class Shipment:
     """What one pass over a folder did."""
 
     records: int = 0
+    bytes: int = 0
+    """Of journals, so many were delivered to all sinks together."""
     finished: int = 0
     """Journals of dead owners that were delivered whole, judged and removed."""
     living: int = 0
@@ -57,9 +60,20 @@ def ship_pass(
     adopt_foreign: bool = False,
     on_progress: Callable[[Shipment], None] | None = None,
 ) -> Shipment:
-    """Deliver every journal of the folder once: the dead's wholly, the living's as far as written."""
+    """Deliver every journal of the folder once: the dead's wholly, the living's as far as written.
+
+    `on_progress` is called after each stretch that was delivered.
+    """
     shipment = Shipment()
-    before = fleet.delivered_records
+    records_before, bytes_before = fleet.delivered_records, fleet.delivered_bytes
+
+    def count() -> None:
+        shipment.records = fleet.delivered_records - records_before
+        shipment.bytes = fleet.delivered_bytes - bytes_before
+        if on_progress is not None:
+            on_progress(shipment)
+
+    fleet.on_delivered = count
     here = new_identity()
     for journal_id in find_journals(folder):
         reader = JournalReader(folder, journal_id)
@@ -80,9 +94,6 @@ def ship_pass(
             reader.close()
             shipment.living += 1
             shipment.unfinished += not complete
-        shipment.records = fleet.delivered_records - before
-        if on_progress is not None:
-            on_progress(shipment)
     shipment.problems = fleet.problems()
     return shipment
 
@@ -113,20 +124,30 @@ def ship_forever(
     interval_seconds: float,
     should_stop: Callable[[], bool],
     adopt_foreign: bool = False,
-    on_progress: Callable[[Shipment], None] | None = None,
+    on_pass: Callable[[Shipment], None] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> None:
-    """Deliver until told to stop, holding ship.lock, so that the shippers of the hosts stand aside."""
+    """Deliver until told to stop, holding ship.lock, so that the shippers of the hosts stand aside.
+
+    `on_pass` is called after each pass over the folder.
+    """
     fleet = Fleet(makers, clock)
+    noted: list[str] = []
     try:
         with ship_lock(folder):
             while not should_stop():
-                ship_pass(fleet, folder, adopt_foreign=adopt_foreign, on_progress=on_progress)
+                shipment = ship_pass(fleet, folder, adopt_foreign=adopt_foreign)
+                if shipment.problems != noted:
+                    note_problem(folder, "ship", shipment.problems, clock.time_ns())
+                    noted = shipment.problems
+                if on_pass is not None:
+                    on_pass(shipment)
                 until = time.monotonic() + interval_seconds
                 while time.monotonic() < until and not should_stop():
                     time.sleep(0.05)
             fleet.fold()
     finally:
+        note_problem(folder, "ship", [], 0)
         fleet.close()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper.bell import Bell
@@ -42,6 +43,7 @@ class Shipper:
         self.writer = writer
         self.interval_seconds = interval_seconds
         self.fleet = Fleet(makers, clock)
+        self._clock = clock
         self._forget()
 
     def _forget(self) -> None:
@@ -54,6 +56,7 @@ class Shipper:
         self._resting = False
         self._reader: JournalReader | None = None
         self._orphans_due = 0.0
+        self._noted: list[str] = []
 
     # ---------------------------------------------------------------- asked by others
 
@@ -214,6 +217,10 @@ class Shipper:
             return
         self.fleet.deliver(reader, final=False)
         reader.release_before(self.fleet.done_to(reader.journal_id))
+        problems = self.fleet.problems()
+        if problems != self._noted:
+            note_problem(self.folder, reader.journal_id, problems, self._clock.time_ns())
+            self._noted = problems
 
     def _watch_daemon(self) -> None:
         reader = self._own_reader()

@@ -69,6 +69,12 @@ class MemorySink:
         with self._lock:
             return [dict(loss) for loss in self._losses.values()]
 
+    @property
+    def positions(self) -> dict[str, int]:
+        """How far the rows of each journal have come, by its id."""
+        with self._lock:
+            return {journal_id: positions.rows for journal_id, (_, positions) in self._journals.items()}
+
     def clear(self) -> None:
         """Forget all rows. How far journals have been delivered stays known."""
         with self._lock:

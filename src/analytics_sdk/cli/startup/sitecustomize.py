@@ -97,6 +97,9 @@ class Watch:
             unseen += instrumentation.pending
             self.problems += instrumentation.failed.values()
         unseen += [order["place"] for order in self.main.values()]
+        if "json_to" in self.order:
+            self.report_as_json(unseen)
+            return
         if unseen:
             self.problems.append(f"never appeared: {', '.join(unseen)}; nothing of it was recorded")
         if self.problems and sys.stderr is not None:
@@ -104,6 +107,23 @@ class Watch:
 
             with suppress(Exception):  # because the program may have closed its stderr, and is ending anyway
                 sys.stderr.write(f"analytics-sdk: {' - '.join(self.problems)}".replace("\n", " ") + "\n")
+
+    def report_as_json(self, unseen: "list[str]") -> None:
+        """The same as one object on the stdout that `run` was started with, where the program has not closed it."""
+        import json
+        from contextlib import suppress
+
+        fd, device, inode = self.order["json_to"]
+        places = [*self.order["places"], *(one["place"] for one in json.loads(os.environ[VARIABLE])["main"].values())]
+        said = {
+            "tracked": [place for place in places if place not in unseen],
+            "never_appeared": unseen,
+            "problems": self.problems,
+        }
+        with suppress(OSError):
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) == (device, inode):
+                os.write(fd, (json.dumps(said) + "\n").encode())
 
 
 def step_aside() -> None:
