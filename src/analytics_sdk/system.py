@@ -243,6 +243,14 @@ class AnalyticsSystem:
             return self.flush(self.settings.exit_timeout_seconds if timeout is None else timeout)
         return self._close_parts(self.settings.exit_timeout_seconds if timeout is None else timeout)
 
+    def end(self, timeout: float = 5.0) -> bool:
+        """As `close`, but what is still open ends now, cancelled, and what is recorded here afterwards goes nowhere."""
+        self.recorder.close_open("it was left open")
+        self.recorder.on_end = None
+        done = self.close(timeout)
+        self.recorder.append = _nowhere
+        return done
+
     def _on_end(self) -> None:
         """In the host's thread, when an execution has ended: go on delivering after a rest, or close at last."""
         if not self.closed:
@@ -298,6 +306,10 @@ class AnalyticsSystem:
                 self._remove_temporary_folder()
         except Exception as problem:  # because the end of the host's process must not be ours to spoil
             trouble("exit", "the end of the process was not clean: %s", problem, exc=problem)
+
+
+def _nowhere(kind: int, fields: tuple[object, ...]) -> int:
+    return NO_START
 
 
 def _naming(settings: Settings) -> dict[str, Any]:
