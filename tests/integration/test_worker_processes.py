@@ -79,6 +79,8 @@ def test_what_workers_record_is_there_at_the_end(
     )
     assert (done.returncode, done.stderr) == (0, "")
     connection = sqlite3.connect(tmp_path / "analytics.db")
-    found = connection.execute("SELECT workflow_id, status, count(*) FROM executions GROUP BY 1, 2 ORDER BY 1").fetchall()
+    found = connection.execute(
+        "SELECT workflow_id, status, count(*) FROM executions GROUP BY 1, 2 ORDER BY 1"
+    ).fetchall()
     connection.close()
     assert found == expected
