@@ -21,8 +21,9 @@ RECOVERIES = "SELECT strategy, success, count(*) FROM recoveries GROUP BY 1, 2 O
 
 def run(folder: Path, *command: str) -> list[str]:
     """Run a command in the folder; the lines that it printed. It must end well, and say nothing on stderr."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANALYTICS_SDK_")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ANALYTICS_SDK_")}
+    patient = {**clean, "ANALYTICS_SDK_EXIT_TIMEOUT_SECONDS": "30"}  # because the machine may be busy
+    done = subprocess.run(command, cwd=folder, env=patient, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     return done.stdout.splitlines()
 
