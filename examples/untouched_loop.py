@@ -1,8 +1,10 @@
-"""Stands for a program that nobody may edit: it knows nothing of analytics. Used by auto_instrument.py.
+"""Stands for a program that nobody may edit: it knows nothing of analytics. auto_instrument.py uses it.
 
-python examples/untouched_loop.py
-analytics-sdk run --loop untouched_loop:Loop --recovery untouched_loop:Healer.heal -- python examples/untouched_loop.py
-analytics-sdk stats
+    python untouched_loop.py
+    analytics-sdk run --loop untouched_loop:Loop --recovery untouched_loop:Healer.heal -- python untouched_loop.py
+    analytics-sdk stats
+
+The second line records what the first does, without a line of code.
 """
 
 from dataclasses import dataclass, field

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from analytics_sdk.sinks.sql import SqlSink
+from analytics_sdk.testing import check_sink
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+from custom_sink import JsonLinesSink, from_url
+
 EXECUTIONS = "SELECT workflow_id, status, count(*) FROM executions GROUP BY 1, 2 ORDER BY 1, 2"
 STEPS = "SELECT node_id, status, count(*) FROM steps GROUP BY 1, 2 ORDER BY 1, 2"
 RECOVERIES = "SELECT strategy, success, count(*) FROM recoveries GROUP BY 1, 2 ORDER BY 1, 2"
@@ -207,6 +211,11 @@ def test_custom_sink(tmp_path: Path) -> None:
     statuses = [execution["status"] for line in lines for execution in line["executions"]]
     assert statuses.count("success") == 6
     assert stored(tmp_path, EXECUTIONS) == [("export", "success", 6)]
+
+
+def test_the_custom_sink_keeps_the_rules_of_sinks(tmp_path: Path) -> None:
+    check_sink(lambda: JsonLinesSink(tmp_path / "events.jsonl"))
+    assert from_url("jsonl:///var/events.jsonl").path == Path("var/events.jsonl")
 
 
 def test_own_tests_as_a_test_run(tmp_path: Path) -> None:

@@ -26,9 +26,18 @@ from analytics_sdk import (
 )
 from analytics_sdk.capture.active import active
 from analytics_sdk.errors import AnalyticsError, RejectedRecord, SettingError, SinkUnavailable
-from analytics_sdk.sinks.base import RollupSink, Sink
+from analytics_sdk.sinks.base import Batch, RollupSink, Sink
 from analytics_sdk.sinks.sql import SqlSink
-from analytics_sdk.testing import FailingSink, FakeClock, MemorySink, capture, capture_events, drain, isolate
+from analytics_sdk.testing import (
+    FailingSink,
+    FakeClock,
+    MemorySink,
+    capture,
+    capture_events,
+    check_sink,
+    drain,
+    isolate,
+)
 
 NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
 
@@ -527,3 +536,31 @@ def test_drain_takes_the_process_own_system_by_default() -> None:
         run()
         drain()
         assert len(captured.sink.executions) == 1  # type: ignore[attr-defined]  # because it is a MemorySink
+
+
+# ---------------------------------------------------------------- check_sink
+
+
+class Forgetful(MemorySink):
+    """Keeps everything, also what it was given before."""
+
+    def write(self, batch: Batch) -> None:
+        super().write(Batch(batch.journal, self.position(batch.journal).rows, batch.new_position))
+
+
+class Homeless(MemorySink):
+    """Forgets how far it has come when it is closed."""
+
+    def close(self) -> None:
+        self.__init__()  # type: ignore[misc]  # because forgetting is the point
+
+
+def test_a_sink_that_breaks_a_rule_is_told_which() -> None:
+    with pytest.raises(AssertionError, match="a batch that was kept is not kept again: write raises Fenced"):
+        check_sink(Forgetful)
+    with pytest.raises(AssertionError, match=r"may be opened again \(expected 200, found Positions\(rows=0"):
+        check_sink(Homeless)
+    with pytest.raises(AssertionError, match="another sink over the same place knows the position"):
+        check_sink(MemorySink)
+    with pytest.raises(AssertionError, match="has the methods open, position"):
+        check_sink(object)  # type: ignore[arg-type]  # because it is no sink

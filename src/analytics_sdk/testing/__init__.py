@@ -4,6 +4,7 @@
     rows       what was recorded, typed
     clock      `FakeClock`: a clock that stands still until it is told to go on
     faults     `FailingSink`: a sink that fails on command
+    contract   `check_sink()`: whether a sink of your own keeps the rules
 
 With pytest there is the fixture `capture_analytics`. Nothing here needs pytest, and nothing else here looks for it.
 """
@@ -11,6 +12,7 @@ With pytest there is the fixture `capture_analytics`. Nothing here needs pytest,
 from analytics_sdk.sinks.memory import MemorySink
 from analytics_sdk.testing.capture import CapturedEvents, capture_events, drain, isolate
 from analytics_sdk.testing.clock import FakeClock
+from analytics_sdk.testing.contract import check_sink
 from analytics_sdk.testing.faults import FailingSink
 from analytics_sdk.testing.rows import CapturedExecution, CapturedLoss, CapturedRecovery, CapturedSample, CapturedStep
 
@@ -25,6 +27,7 @@ __all__ = [
     "FakeClock",
     "MemorySink",
     "capture_events",
+    "check_sink",
     "drain",
     "isolate",
 ]
