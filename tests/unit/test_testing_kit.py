@@ -246,6 +246,7 @@ def test_the_hosts_own_system_and_open_execution_go_on_afterwards(empty_folder: 
                 raise ZeroDivisionError
             assert get_analytics_system() is own
             assert current_execution() is around
+            assert captured.system.closed
             with track_step(node_id="own"):
                 pass
         assert workflows(captured) == ["nightly"]
@@ -277,6 +278,8 @@ def test_blocks_may_be_nested() -> None:
         with track_workflow(workflow_id="outer"):
             with capture_events() as inner:
                 run()
+                assert [execution.status for execution in outer.executions] == ["running"]
+                assert outer.system is not inner.system
             with track_step(node_id="after"):
                 pass
         assert workflows(inner) == ["nightly"]

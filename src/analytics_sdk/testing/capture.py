@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from analytics_sdk.analytics_system import configure, get_analytics_system, stand_in
 from analytics_sdk.capture.tracking import disabled_by_environment
-from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import AnalyticsError, SettingError
 from analytics_sdk.sinks.base import Sink
 from analytics_sdk.sinks.memory import MemorySink
@@ -47,11 +46,11 @@ class CapturedEvents:
     still be read when the block has ended. Each list is a copy, in the order in which things began. Thread-safe.
     """
 
-    def __init__(self, sink: Sink, kept: MemorySink) -> None:
+    def __init__(self, sink: Sink, kept: MemorySink, system: "AnalyticsSystem") -> None:
         self.sink = sink
         """What delivery writes to."""
         self._kept = kept
-        self._clock: Clock = SYSTEM_CLOCK
+        self._system = system
         self._has_ended = False
         self._fetching = threading.Lock()
 
@@ -61,7 +60,11 @@ class CapturedEvents:
     @property
     def system(self) -> "AnalyticsSystem":
         """The system that records, while the block lasts: the same that `get_analytics_system()` gives inside."""
-        return get_analytics_system()
+        if not self._has_ended:
+            current = get_analytics_system()
+            if current.settings.sink is self.sink:  # else another block covers ours just now
+                self._system = current
+        return self._system
 
     # ---------------------------------------------------------------- all of it
 
@@ -134,7 +137,7 @@ class CapturedEvents:
         from analytics_sdk.query.window import resolve_window  # here, for the same reason
 
         kept = self._delivered()
-        now_ns = self._clock.time_ns()
+        now_ns = self._system.settings.clock.time_ns()
         window = resolve_window(hours, start, end, now_ns)
         return Query(kept).stats(workflow_id, window=window, exact=exact, now_ns=now_ns)
 
@@ -142,31 +145,26 @@ class CapturedEvents:
         """Deliver now, also what forked children recorded; whether all of it arrived. Reading does this by itself."""
         if self._has_ended:
             return True
-        system = get_analytics_system()
-        self._clock = system.settings.clock
-        done = system.flush(timeout)
-        self._fetch_from_children(system)
+        done = self.system.flush(timeout)
+        self._fetch_from_children()
         return done
 
     def clear(self) -> None:
         """Forget what was recorded so far."""
         self._delivered().clear()
 
-    def end(self) -> None:
-        """Nothing more will come."""
-        self._has_ended = True
-
     def _delivered(self) -> MemorySink:
         if not self.flush(PATIENCE_SECONDS):
-            problems = "; ".join(get_analytics_system().shipper.fleet.problems()) or "the sink does not answer"
+            problems = "; ".join(self._system.status()["problems"]) or "the sink does not answer"
             raise AnalyticsError(f"what was recorded cannot be read, because it was not delivered: {problems}")
         return self._kept
 
-    def _fetch_from_children(self, system: "AnalyticsSystem") -> None:
+    def _fetch_from_children(self) -> None:
         """Deliver the journals that forked children of this process left, or write right now."""
         from analytics_sdk.journal.reader import find_journals  # here, because importing the kit must cost little
         from analytics_sdk.shipper.once import ship_once  # here, for the same reason
 
+        system = self._system
         folder = system.settings.journal_dir
         assert folder is not None
         own = None if system.writer.identity is None else system.writer.identity.journal_id
@@ -211,8 +209,7 @@ def capture_events(
             "reports_dir": root / "reports",
         }
         with stand_in(pinned):
-            configure(**settings)
-            captured = CapturedEvents(sink, kept)
+            captured = CapturedEvents(sink, kept, configure(**settings))
             try:
                 yield captured
             finally:
@@ -220,7 +217,7 @@ def capture_events(
                 if mend is not None:
                     mend()
                 captured.flush()
-        captured.end()
+                captured._has_ended = True
 
 
 @contextmanager
