@@ -12,7 +12,7 @@ from analytics_sdk.reporting.report_data import HotspotLine, ReportData, Warning
 from analytics_sdk.reporting.report_generator import ReportConfig, ReportGenerator
 from analytics_sdk.sinks.base import Batch, JournalIdentity
 from analytics_sdk.sinks.memory import MemorySink
-from analytics_sdk.testing import FakeClock
+from analytics_sdk.testing import FakeClock as FixedClock
 
 NOW_NS = int(datetime(2026, 3, 9, 17, 30, tzinfo=UTC).timestamp()) * 10**9
 WEEK_NS = 7 * 86_400 * 10**9
@@ -170,7 +170,7 @@ def make_data(n: int, *, now_ns: int = NOW_NS, store: MemorySink | None = None, 
 
     sink = make_store(n) if store is None else store
     settings = {"title": "A week of the shop", "tz": "Europe/Paris"} | config
-    return ReportGenerator(lambda: Query(sink), Path("."), clock=FakeClock(now_ns)).generate_report(
+    return ReportGenerator(lambda: Query(sink), Path("."), clock=FixedClock(now_ns)).generate_report(
         ReportConfig(**settings)
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import NOW_NS, make_store
+from report_samples import NOW_NS, FixedClock, make_store
 
 from analytics_sdk.errors import ReportError
 from analytics_sdk.query import Query
@@ -18,7 +18,6 @@ from analytics_sdk.reporting.report_generator import ReportConfig, ReportGenerat
 from analytics_sdk.reporting.words import Words
 from analytics_sdk.sinks.base import Batch, JournalIdentity
 from analytics_sdk.sinks.memory import MemorySink
-from analytics_sdk.testing import FakeClock
 
 HOSTILE = "\"><script>alert(1)</script>{{7*7}}' onload=\x1b[31m\u202e=cmd|'/C calc'!A0"
 
@@ -74,7 +73,7 @@ def hostile_store() -> MemorySink:
 
 
 def generator(sink: MemorySink, folder: Path) -> ReportGenerator:
-    return ReportGenerator(lambda: Query(sink), folder, clock=FakeClock(NOW_NS))
+    return ReportGenerator(lambda: Query(sink), folder, clock=FixedClock(NOW_NS))
 
 
 class Page(HTMLParser):
