@@ -9,14 +9,17 @@ import functools
 import os
 import sys
 import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from analytics_sdk.capture.active import active
+from analytics_sdk.capture.context import current, latest_failed
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.tracking import disabled_by_environment
 from analytics_sdk.config import Settings, resolve
 from analytics_sdk.errors import SettingError
-from analytics_sdk.guard import logger, trouble
+from analytics_sdk.guard import forget_logged, logger, trouble
 
 if TYPE_CHECKING:
     from analytics_sdk.system import AnalyticsSystem, MetricsCollector
@@ -29,6 +32,8 @@ REST_SECONDS = 0.2
 _system: "AnalyticsSystem | None" = None
 _earlier: "list[AnalyticsSystem]" = []
 """Closed ones in which executions are still open: they end there, at the end of the process at the latest."""
+_pinned: Mapping[str, Any] = {}
+"""Settings that beat what is given, while something stands in for this process's own system."""
 _rests = False
 _lock = threading.RLock()
 
@@ -92,7 +97,8 @@ def _settled(given: dict[str, Any], *, check: bool = True) -> "AnalyticsSystem":
         old = _system if _system is not None and not _system.closed else None
         if old is not None and not any(value is not None for value in given.values()):
             return old
-        settings = resolve(given, keep=None if _system is None else _system.settings)
+        given = {**_pinned, **{name: value for name, value in given.items() if value is not None}}
+        settings = replace(resolve(given, keep=None if _system is None else _system.settings), **_pinned)
         if old is not None and settings == old.settings:
             return old
         from analytics_sdk.system import AnalyticsSystem  # here, because importing us must cost little
@@ -111,6 +117,61 @@ def _settled(given: dict[str, Any], *, check: bool = True) -> "AnalyticsSystem":
         if interval_seconds is not None:
             new.start_resource_monitoring(interval_seconds)
     return new
+
+
+@dataclass(slots=True)
+class _Place:
+    """What this process has, or had before something stood in for it."""
+
+    pinned: Mapping[str, Any]
+    system: "AnalyticsSystem | None" = None
+    earlier: "list[AnalyticsSystem]" = field(default_factory=list)
+    recorder: Recorder | None = None
+    enabled: bool = True
+
+
+_covered: dict[object, _Place] = {}
+"""What each `stand_in` that is open now has covered, in the order of their beginnings."""
+
+
+def _put(place: _Place) -> _Place:
+    """Have what a place holds; what was there before."""
+    global _system, _earlier, _pinned
+    was = _Place(_pinned, _system, _earlier, active.recorder, active.enabled)
+    _pinned, _system, _earlier = place.pinned, place.system, place.earlier
+    active.recorder, active.enabled, active.bootstrap = place.recorder, place.enabled, _bootstrap
+    return was
+
+
+@contextlib.contextmanager
+def stand_in(pinned: Mapping[str, Any]) -> Iterator[None]:
+    """Within the block this process is as if nobody had set it up; afterwards it is as before, and what was set up
+    inside is ended and closed. For tests. It is the whole process, all threads; blocks may be nested, and end in any
+    order.
+
+    `pinned`: settings that nobody changes inside, as they stand in `Settings`.
+    """
+    me = object()
+    with _lock:
+        _covered[me] = _put(_Place(pinned, enabled=not disabled_by_environment()))
+    forget_logged()
+    around = current.get(), latest_failed.get()
+    current.set(None)
+    latest_failed.set(None)
+    try:
+        yield
+    finally:
+        current.set(around[0])
+        latest_failed.set(around[1])
+        with _lock:
+            later = list(_covered)[list(_covered).index(me) + 1 :]
+            if later:  # because blocks of two threads may overlap: what that one covered is ours, which is over
+                made, _covered[later[0]] = _covered[later[0]], _covered.pop(me)
+            else:
+                made = _put(_covered.pop(me))
+        for system in (*made.earlier, made.system):
+            if system is not None:
+                system.end()
 
 
 def _log_settings(settings: Settings) -> None:

@@ -5,8 +5,10 @@ Everything heavy is imported where it is first needed: importing this module loa
 
 import os
 import shutil
+import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,8 @@ class AnalyticsSystem:
         self._made: dict[int, Sink] = {}
         self.closed = False
         self._closing = threading.RLock()
-        self._folder_made_by = os.getpid()
+        self._folder_made_by = self._ends_with = os.getpid()
+        _end_with_worker(self.end_process)
         makers = [lambda i=i: self._sink(i) for i in range(len(settings.sinks))]
         if check:
             _check_by_making(settings)
@@ -93,6 +96,9 @@ class AnalyticsSystem:
 
     def _on_rotate(self) -> None:
         """In the host's thread, at the first record and at each new segment: somebody must make the next one."""
+        if self._ends_with != os.getpid():
+            self._ends_with = os.getpid()
+            _end_with_worker(self.end_process)
         self.shipper.ensure_started()
         self.shipper.wake()
 
@@ -243,6 +249,14 @@ class AnalyticsSystem:
             return self.flush(self.settings.exit_timeout_seconds if timeout is None else timeout)
         return self._close_parts(self.settings.exit_timeout_seconds if timeout is None else timeout)
 
+    def end(self, timeout: float = 5.0) -> bool:
+        """As `close`, but what is still open ends now, cancelled, and what is recorded here afterwards goes nowhere."""
+        self.recorder.close_open("it was left open")
+        self.recorder.on_end = None
+        done = self.close(timeout)
+        self.recorder.append = _nowhere
+        return done
+
     def _on_end(self) -> None:
         """In the host's thread, when an execution has ended: go on delivering after a rest, or close at last."""
         if not self.closed:
@@ -298,6 +312,20 @@ class AnalyticsSystem:
                 self._remove_temporary_folder()
         except Exception as problem:  # because the end of the host's process must not be ours to spoil
             trouble("exit", "the end of the process was not clean: %s", problem, exc=problem)
+
+
+def _nowhere(kind: int, fields: tuple[object, ...]) -> int:
+    return NO_START
+
+
+def _end_with_worker(end: Callable[[], None]) -> None:
+    """Where this process is a worker of multiprocessing: have `end` run when its work is done, because a forked worker
+    leaves by `os._exit`, which runs no exit handlers."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize  # here, because most processes are no workers
+
+        Finalize(None, end, exitpriority=-1000)  # after the finalizers of the host, which may record something
 
 
 def _naming(settings: Settings) -> dict[str, Any]:

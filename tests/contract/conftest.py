@@ -7,14 +7,18 @@ import pytest
 from sink_stores import Store, postgres_store, sqlite_store
 
 from analytics_sdk.sinks.memory import MemorySink
+from analytics_sdk.testing import FailingSink
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "failing", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Each kind of store, empty."""
     if request.param == "memory":
         kept = MemorySink()
         made = Store("memory", lambda: kept)
+    elif request.param == "failing":
+        never = FailingSink()
+        made = Store("memory", lambda: never)
     elif request.param == "sqlite":
         made = sqlite_store(tmp_path)
     else:

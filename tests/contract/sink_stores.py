@@ -96,6 +96,7 @@ def _row(names: tuple[str, ...], values: dict[str, Any]) -> Row:
 
 def rows_in(sink: Sink, name: str) -> list[dict[str, Any]]:
     """All rows of a table by key, without what only readers of rollups need."""
+    sink = getattr(sink, "inner", sink)
     if isinstance(sink, MemorySink):
         rows = getattr(sink, name.replace("resource_", ""))
     else:

@@ -18,6 +18,7 @@ from sink_stores import (
 
 from analytics_sdk.errors import Fenced, RejectedRecord
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions, RollupSink, Sink
+from analytics_sdk.testing import check_sink
 
 OTHER = JournalIdentity("aa" * 16, "buero-8", 17, T0_NS)
 
@@ -42,6 +43,10 @@ def test_a_sink_is_a_sink(store: Store) -> None:
     sink = store.open()
     assert isinstance(sink, Sink)
     assert isinstance(sink, RollupSink) is (store.kind != "memory")
+
+
+def test_the_check_that_authors_of_sinks_run_is_passed(store: Store) -> None:
+    check_sink(store.open)
 
 
 def test_a_journal_that_is_not_known_begins_at_zero(store: Store) -> None:

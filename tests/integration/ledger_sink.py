@@ -74,7 +74,9 @@ class LedgerSink:
                 [(me, row[0], row[5], row[7], row[14]) for row in batch.late_steps],
             )
             db.executemany(
-                "INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?)", [(me, *row[:3]) for row in batch.losses]
+                "INSERT INTO losses VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " n = iif(reason IN ('damaged', 'rejected'), n, 0) + excluded.n",
+                [(me, *row[:3]) for row in batch.losses],
             )
             if batch.settle_as is not None:
                 db.execute(

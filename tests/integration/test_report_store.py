@@ -8,19 +8,11 @@ from analytics_sdk.reporting.tabular import render_json
 from analytics_sdk.sinks import make_sink
 from analytics_sdk.sinks.base import EXECUTION_COLUMNS, RECOVERY_COLUMNS, STEP_COLUMNS, Batch, JournalIdentity
 from analytics_sdk.sinks.memory import MemorySink
+from analytics_sdk.testing import FakeClock
 
 T0_NS = 1_767_225_600_000_000_000
+NOW_NS = T0_NS + 2 * 86_400 * 10**9
 JOURNAL = JournalIdentity("ab" * 16, "host-1", 77, T0_NS)
-
-
-class Clock:
-    """Two days after T0_NS, always."""
-
-    def time_ns(self) -> int:
-        return T0_NS + 2 * 86_400 * 10**9
-
-    def perf_counter_ns(self) -> int:
-        return 0
 
 
 def row(columns: tuple[str, ...], **values: object) -> tuple[object, ...]:
@@ -87,7 +79,7 @@ def test_a_report_over_sqlite_says_what_a_report_over_memory_says(tmp_path: Path
             config = ReportConfig("Two days", workflow_ids=ids, tz="UTC")
             said = []
             for sink in (memory, sqlite):
-                reports = ReportGenerator(lambda sink=sink: Query(sink), tmp_path, clock=Clock())
+                reports = ReportGenerator(lambda sink=sink: Query(sink), tmp_path, clock=FakeClock(NOW_NS))
                 data = reports.generate_report(config)
                 said.append(render_json(data))
             assert said[0] == said[1]

@@ -16,12 +16,16 @@ from analytics_sdk.clock import SYSTEM_CLOCK
 from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.journal.record import segment_name
 from analytics_sdk.journal.writer import JournalWriter
+from analytics_sdk.query import Query
 from analytics_sdk.rollup import decode_nodes
 from analytics_sdk.shipper.delivery import Delivery
 from analytics_sdk.shipper.fleet import Fleet
 from analytics_sdk.shipper.once import ship_lock, ship_once, ship_pass, undelivered
 from analytics_sdk.shipper.shipper import Shipper
+from analytics_sdk.sinks import make_sink
 from analytics_sdk.sinks.base import Batch
+from analytics_sdk.sinks.memory import MemorySink
+from analytics_sdk.testing import FailingSink
 from analytics_sdk.vocabulary import Kind
 
 START = ("e", "w", 1, "pay", "click", 1_700_000_000_000_000_000)
@@ -331,6 +335,24 @@ def test_a_refused_record_is_set_aside_and_counted_and_all_others_are_delivered(
     (line,) = (folder / f"{journal_id}.rejected").read_text().splitlines()
     assert json.loads(line)["position"] == refused
     assert os.stat(folder / f"{journal_id}.rejected").st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_what_was_set_aside_is_counted_once_however_many_batches_follow(folder, tmp_path, kind):
+    """In the sinks that people have: one refused record stays one loss."""
+    inner = MemorySink() if kind == "memory" else make_sink(f"sqlite:///{tmp_path}/a.db")
+    sink = FailingSink(inner)
+    writer = JournalWriter(folder, min_free_bytes=0)
+    shipper = Shipper(folder, [lambda: sink], writer)
+    writer.append(Kind.STEP_END, (-1, *START, 0, 5))
+    sink.fail(1, "permanent")
+    for _ in range(3):
+        assert shipper.flush(10)
+        steps(writer, 5)
+    losses = Query(sink).stats(start_ns=0, now_ns=time.time_ns())["losses"]
+    assert [(loss["kind"], loss["reason"], loss["n"]) for loss in losses] == [("step_end", "rejected", 1)]
+    shipper.close(5)
+    writer.release()
 
 
 def test_damage_is_counted_as_a_running_total_over_several_batches(folder, ledger):

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-import analytics_sdk.analytics_system as systems
 from analytics_sdk import (
     auto_instrument,
     configure,
@@ -27,9 +26,9 @@ from analytics_sdk import (
     track_step,
     track_workflow,
 )
-from analytics_sdk.capture.active import active
 from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.memory import MemorySink
+from analytics_sdk.testing import isolate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -43,12 +42,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in list(os.environ):
         if name.startswith("ANALYTICS_SDK_"):
             monkeypatch.delenv(name)
-    kept = systems._system, active.recorder, active.enabled
-    systems._system, active.recorder, active.enabled = None, None, True
-    yield tmp_path
-    if systems._system is not None:
-        systems._system.close()
-    systems._system, active.recorder, active.enabled = kept
+    with isolate():
+        yield tmp_path
 
 
 def rows(database: Path, sql: str) -> list[tuple[Any, ...]]:

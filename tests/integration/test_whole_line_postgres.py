@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-import analytics_sdk.analytics_system as systems
 from analytics_sdk import configure, recovery_attempt, track_step, track_workflow
-from analytics_sdk.capture.active import active
 from analytics_sdk.config import state_folder
 from analytics_sdk.sinks.sql import SqlSink
+from analytics_sdk.testing import isolate
 
 
 @pytest.fixture
@@ -18,12 +17,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str) -
     """A system over an empty database, whose tables nobody has made yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    kept = systems._system, active.recorder, active.enabled
-    systems._system, active.recorder, active.enabled = None, None, True
-    made = configure(sink=postgres_url)
-    yield made
-    made.close()
-    systems._system, active.recorder, active.enabled = kept
+    with isolate():
+        yield configure(sink=postgres_url)
 
 
 def test_what_is_recorded_waits_for_db_upgrade_and_then_arrives(

@@ -12,6 +12,7 @@ from analytics_sdk.reporting.report_data import HotspotLine, ReportData, Warning
 from analytics_sdk.reporting.report_generator import ReportConfig, ReportGenerator
 from analytics_sdk.sinks.base import Batch, JournalIdentity
 from analytics_sdk.sinks.memory import MemorySink
+from analytics_sdk.testing import FakeClock as FixedClock
 
 NOW_NS = int(datetime(2026, 3, 9, 17, 30, tzinfo=UTC).timestamp()) * 10**9
 WEEK_NS = 7 * 86_400 * 10**9
@@ -210,16 +211,3 @@ def with_healing(data: ReportData) -> ReportData:
         WarningLine("healing_masks_failure", "checkout_test", middle, 120, 132, 97.5, 97.7, 90.8, 78.0, -21.0, -4.0),
     ]
     return replace(data, numbers=replace(data.numbers, recovery=healing, warnings=warnings))
-
-
-class FixedClock:
-    """Always the same instant."""
-
-    def __init__(self, at_ns: int) -> None:
-        self.at_ns = at_ns
-
-    def time_ns(self) -> int:
-        return self.at_ns
-
-    def perf_counter_ns(self) -> int:
-        return 0

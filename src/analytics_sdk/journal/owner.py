@@ -133,6 +133,11 @@ def page_with_found(page: bytes, found: Iterable[tuple[int, int, str]], at_ns: i
     return bytes(after)
 
 
+def losses_found(found: Iterable[tuple[int, int, str]], at_ns: int) -> list[Loss]:
+    """What was found, counted by kind and reason, apart from what had been found before."""
+    return losses_in(page_with_found(b"", found, at_ns))
+
+
 def store_found(path: Path, page: bytes) -> None:
     """Keep what shippers found in the owner file; what its owner counts is not touched."""
     try:

@@ -24,13 +24,15 @@ MOST_RUNNING = 1_000
 
 
 def make_reader(sink: object) -> Reader:
-    """The reader for a sink. Imports SQLAlchemy only for a `SqlSink`.
+    """The reader for a sink, or for the `inner` one of a sink that stands before another. Imports SQLAlchemy only for
+    a `SqlSink`.
 
     Raises:
         AnalyticsError: it is a sink that cannot be read.
     """
     from analytics_sdk.sinks.memory import MemorySink
 
+    sink = getattr(sink, "inner", sink)
     if isinstance(sink, MemorySink):
         from analytics_sdk.query.memory_reader import MemoryReader
 

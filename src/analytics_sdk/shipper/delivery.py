@@ -11,13 +11,13 @@ import msgspec
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import RejectedRecord, SinkError, SinkMisconfigured
 from analytics_sdk.guard import trouble
-from analytics_sdk.journal.owner import Loss
+from analytics_sdk.journal.owner import Loss, losses_found
 from analytics_sdk.journal.reader import JournalReader, Stretch
 from analytics_sdk.rollup import Cells
 from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import lost_healings, merge
-from analytics_sdk.sinks.base import Batch, JournalIdentity, Positions, RollupSink, Sink
+from analytics_sdk.sinks.base import ADDED_REASONS, Batch, JournalIdentity, Positions, RollupSink, Sink
 from analytics_sdk.vocabulary import Kind
 
 FOLD_EVERY_SECONDS = 30.0
@@ -157,10 +157,12 @@ class Delivery:
         fold(self._cells, decoded, origin=origin)
 
     def _send(self, batch: Batch, found: list[tuple[int, int, str]]) -> None:
-        """Write a batch with the running totals of what is lost, and then keep what was found in the journal."""
+        """Write a batch with what is lost: the owner's running totals, and what was found in this very batch. Then keep
+        what was found in the journal, so that its readers know of it."""
         now_ns = self.clock.time_ns()
         losses = self.reader.losses(found, now_ns)
-        batch.losses = [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in losses]
+        told = [one for one in losses if one.reason not in ADDED_REASONS] + losses_found(found, now_ns)
+        batch.losses = [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in told]
         self.sink.write(batch)
         self.reader.keep_found(found, now_ns)
         self._losses = losses

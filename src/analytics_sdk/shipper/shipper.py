@@ -129,9 +129,16 @@ class Shipper:
             self._turn_done.wait(longest_seconds)
 
     def close(self, timeout: float) -> bool:
-        """Deliver what there is within `timeout` seconds and stop; True when everything was delivered."""
+        """Deliver what there is within `timeout` seconds and stop; True when everything was delivered. What dead
+        processes left is delivered too, as far as time allows: they may be our own workers, and nobody comes after us.
+        """
+        if self._pid != os.getpid():
+            return True  # because in a forked child that recorded nothing, the open sinks are the parent's
         deadline = time.monotonic() + timeout
         done = self.flush(timeout, deadline)
+        self._orphans_due = 0.0
+        if done and self._thread is not None:
+            self._one_turn(max(0.0, deadline - time.monotonic()))
         self._stopping = True
         self._bell.ring()
         thread = self._thread
