@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from analytics_sdk.cli import NO
+from analytics_sdk.cli import NO, healing, usage
 from analytics_sdk.cli.completion import complete_workflow
 from analytics_sdk.cli.guidance import epilog
 from analytics_sdk.cli.period import From, Last, To, choose_window
@@ -76,24 +76,27 @@ def print_stats(answer: Mapping[str, Any], workflow: str | None, words: Words) -
     if is_empty(answer):
         print("Nothing was recorded in this time.")
         return
-    for title, text in headlines(answer, words):
+    for title, text in [*headlines(answer, words), *usage.headlines(answer["resources"], words)]:
         print_wrapped(text, 14, title)
+    healing.print_warnings(answer["warnings"], words)
     if len(answer.get("workflows", ())) > 1:
         print_workflows(answer["workflows"], words)
     print_steps(answer["steps"], words, with_workflow=workflow is None)
     print_errors(answer["errors"], words)
-    print_strategies(answer["recovery"]["strategies"], words)
+    healing.print_strategies(answer["recovery"]["strategies"], words)
+    healing.print_hotspots(answer["recovery"]["hotspots"], words, with_workflow=workflow is None)
+    usage.print_steps(answer["resources"]["steps"], words, with_workflow=workflow is None)
 
 
 def headlines(answer: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     """The numbers that come first, each with its name."""
-    rate, took, healing = answer["success_rate"], answer["performance"], answer["recovery"]
+    rate, took = answer["success_rate"], answer["performance"]
     interval = (rate["ci_low"], rate["ci_high"])
     counts = ", ".join(f"{words.count(n)} {words.status(word)}" for word, n in answer["status_counts"].items() if n)
-    first_pass = round(rate["first_pass_rate"] * rate["n"] / 100) if rate["n"] else 0
     lines = [
         ("Executions", counts),
         ("Success", words.rate(rate["success_rate"], rate["n"], rate["succeeded"], interval)),
+        *healing.headlines(answer, words),
     ]
     if took["n"]:
         lines.append(
@@ -101,15 +104,6 @@ def headlines(answer: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
                 "Duration",
                 f"{words.seconds(took['p50_duration'])} median, {words.seconds(took['p95_duration'])} p95, "
                 f"{words.seconds(took['p99_duration'])} p99, {words.seconds(took['avg_duration'])} on average",
-            )
-        )
-    if healing["attempts"]:
-        saved = words.share(rate["succeeded"] - first_pass, rate["n"] - first_pass)
-        lines.append(
-            (
-                "Healing",
-                f"saved {saved} executions that needed it; {words.share(healing['succeeded'], healing['attempts'])} "
-                f"attempts worked, in {words.seconds(healing['total_duration'])}",
             )
         )
     return lines
@@ -187,29 +181,6 @@ def print_errors(errors: Sequence[Row], words: Words) -> None:
                 words.moment(to_ns(row["last_seen"])),
             )
             for row in errors[:MOST_ERRORS]
-        ],
-    )
-
-
-def print_strategies(strategies: Sequence[Row], words: Words) -> None:
-    print_table(
-        "Healing",
-        [
-            Column("strategy", flexible=True),
-            Column("attempts", right=True),
-            Column("worked", right=True, rank=1),
-            Column("rate", right=True),
-            Column("average", right=True, rank=2),
-        ],
-        [
-            (
-                row["strategy"],
-                words.count(row["attempts"]),
-                words.count(row["succeeded"]),
-                words.percent(row["success_rate"]),
-                words.seconds(row["avg_duration"]),
-            )
-            for row in strategies
         ],
     )
 
