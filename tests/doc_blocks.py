@@ -47,6 +47,7 @@ _DIFFERS = (
     (re.compile(r"\d[\d., ]* (bytes|[kKMGT]i?B)\b"), "SIZE"),
     (re.compile(r"(?<![\w.])/[\w./-]+/"), "FOLDER/"),
     (re.compile(r"\d+\.\d{3,}"), "FLOAT"),
+    (re.compile(r"(< )?[\d.]+ %(?= of all time)"), "SHARE"),
     (re.compile(r"[ \t]+"), " "),
 )
 
@@ -68,7 +69,8 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def shape(text: str) -> list[str]:
-    """The lines of an output without what differs from run to run: times, durations, sizes, folders, widths."""
+    """The lines of an output without what differs from run to run: times, durations, shares of time, sizes, folders,
+    widths."""
     for pattern, word in _DIFFERS:
         text = pattern.sub(word, text)
     return [line.strip() for line in text.splitlines() if line.strip()]
