@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for those who ask for it; nothing else."""
+"""A real PostgreSQL server for those who ask for it, and no test that fails because a machine is slow."""
 
 import os
 import shutil
@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

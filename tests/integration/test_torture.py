@@ -15,7 +15,7 @@ from torture import Torture
 FIRST = "(source, seq) IN (SELECT source, seq FROM {} LIMIT 1)"
 DAMAGES = {
     "a step is missing": (f"DELETE FROM steps WHERE {FIRST.format('steps')}", "rollups say"),
-    "a recovery is missing": (f"DELETE FROM recoveries WHERE {FIRST.format('recoveries')}", "stored"),
+    "a recovery is missing": (f"DELETE FROM recoveries WHERE {FIRST.format('recoveries')}", "rollups say"),
     "a step is there twice": (
         f"INSERT INTO steps SELECT source, -seq, {{rest}} FROM steps WHERE {FIRST.format('steps')}",
         "twice",

@@ -50,6 +50,19 @@ def read_all(folder: Path, journal_id: str, *, final: bool = True, at: int = 0) 
     return whole
 
 
+@pytest.mark.parametrize("size", [0, 1, FIRST_FRAME - 1, FIRST_FRAME, FIRST_FRAME + 1])
+def test_a_segment_that_a_killed_process_had_not_finished_making_is_empty(journal, size):
+    """To whoever asks how much is unread, and to whoever reads."""
+    folder, journal_id, records = journal
+    unfinished = folder / segment_name(journal_id, 1)
+    unfinished.write_bytes(bytes(size))
+    reader = JournalReader(folder, journal_id)
+    assert reader.unread_bytes(0) == sum(8 + len(payload) for _, _, payload in records)
+    assert reader.unread_bytes(base_of_segment(1) + FIRST_FRAME) == 0
+    reader.close()
+    assert len(read_all(folder, journal_id).records) == len(records)
+
+
 def test_every_truncation_gives_exactly_the_records_before_it(journal):
     """A segment that was cut anywhere gives the records that are whole, and never raises."""
     folder, journal_id, records = journal

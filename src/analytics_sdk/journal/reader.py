@@ -278,9 +278,9 @@ class JournalReader:
         for n in segments:
             base = base_of_segment(n)
             size = self._open_segment(n)
-            if size < 0 or base + size <= position:
-                continue
             start = max(FIRST_FRAME, position - base)
+            if size <= start:  # not there, read already, or made by a process that was killed while it made it
+                continue
             data = os.pread(self._fd, size - start, start)
             total += len(data.rstrip(b"\0"))
         return total

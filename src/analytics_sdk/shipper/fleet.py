@@ -68,22 +68,28 @@ class Fleet:
     def _deliver_to(self, reader: JournalReader, i: int, final: bool, until: float) -> bool:
         """Deliver into one sink until nothing is left, or until some time; whether it has all of it."""
         while True:
-            try:
-                with self.gate:
-                    delivery = self._delivery(reader, i)
-                    before = delivery.delivered_bytes
-                    n = delivery.advance(final=final)
-                    self.delivered_bytes += delivery.delivered_bytes - before
-                if n == 0:
-                    return True
-                self.delivered_records += n
-                if self.on_delivered is not None:
-                    self.on_delivered()
-            except Fenced:
-                logger.debug("journal %s: another shipper was faster", reader.journal_id)
+            with self.gate:
+                n = self._advance(self._delivery(reader, i), final)
+            if n == 0:
+                return True
+            if n is not None and self.on_delivered is not None:
+                self.on_delivered()
             if time.monotonic() > until:
                 return False
             time.sleep(0.00005)  # because the host's threads shall not wait for a whole batch
+
+    def _advance(self, delivery: Delivery, final: bool) -> int | None:
+        """Deliver one stretch; how many records it held, or None where another shipper was faster."""
+        before = delivery.delivered_bytes
+        try:
+            n = delivery.advance(final=final)
+        except Fenced:
+            logger.debug("journal %s: another shipper was faster", delivery.journal.journal_id)
+            delivery.look_up()  # because who asks how far we have come shall see what the other has done
+            return None
+        self.delivered_records += n
+        self.delivered_bytes += delivery.delivered_bytes - before
+        return n
 
     def settle(self, reader: JournalReader) -> bool:
         """Judge what still runs in a dead owner's journal; whether every sink has done so."""
