@@ -318,6 +318,21 @@ def test_a_recovery_outside_any_failure_belongs_to_the_execution(journal: Any) -
     assert journal.executions[0].steps_recovered == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "status"), [("fh", "recovered"), ("hf", "failed"), ("fhf", "failed"), ("fhfh", "recovered")]
+)
+def test_what_is_said_last_of_an_open_step_decides(journal: Any, said: str, status: str) -> None:
+    """`fail()` and a healing in any order: f and h."""
+    with track_step(node_id="a") as step:
+        for word in said:
+            if word == "f":
+                step.fail("gone")
+            else:
+                with recovery_attempt("retry"):
+                    pass
+    assert [STATUSES[one.status] for one in journal.steps] == [status]
+
+
 def test_a_step_that_fails_after_a_recovery_is_failed(journal: Any) -> None:
     """Attempt first; then the step's own ending decides."""
     with track_workflow(workflow_id="w"), pytest.raises(ValueError), track_step(node_id="pay"):

@@ -64,6 +64,8 @@ def record_recovery(
 
 
 def _heal(recorder: Recorder, execution: Execution | None, step: Step | None) -> None:
+    if step is not None and not step.ended and step.said_status in (FAILED, TIMEOUT):
+        step.said_status = None  # because what was said of it before has been mended since
     if step is not None and step.healed:
         return
     if execution is not None and not execution.ended:

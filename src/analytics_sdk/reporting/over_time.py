@@ -228,6 +228,12 @@ def _draw_counts(axes: Axes, data: ReportData, words: Words, theme: Theme) -> No
         )
 
 
+def find_alone(values: Sequence[float]) -> list[int]:
+    """The places of known values with no known one beside them."""
+    known = [False, *(isfinite(value) for value in values), False]
+    return [i for i in range(len(values)) if known[i + 1] and not known[i] and not known[i + 2]]
+
+
 def draw_duration(paper: Paper, data: ReportData, words: Words, theme: Theme) -> None:
     """p50 and p95 of executions with the band between them; on a log axis where they span much."""
     axes = add_axes(paper, theme, 0.66, _BOTTOM, _RIGHT, _TOP)
@@ -236,8 +242,8 @@ def draw_duration(paper: Paper, data: ReportData, words: Words, theme: Theme) ->
     p95 = [nan if point.p95_duration_ns is None else float(max(1, point.p95_duration_ns)) for point in data.points]
     known = [value for value in (*p50, *p95) if isfinite(value)]
     few = len(known) <= 2 * _FEW_POINTS
-    if few:
-        axes.vlines(xs, p50, p95, color=theme.accent, linewidth=1.2, alpha=0.4, zorder=2)
+    for i in find_alone(p50):  # because a band needs a neighbour
+        axes.vlines(xs[i], p50[i], p95[i], color=theme.accent, linewidth=1.2, alpha=0.4, zorder=2)
     axes.fill_between(xs, p50, p95, color=theme.accent, alpha=0.13, linewidth=0, zorder=1)
     ink_line(axes, xs, p95, theme.accent, dashes=True, dots=few)
     ink_line(axes, xs, p50, theme.accent, dots=few)

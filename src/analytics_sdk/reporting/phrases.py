@@ -265,6 +265,8 @@ PHRASES: dict[str, tuple[str, str]] = {
     "mark.executions": ("executions", "exécutions"),
     "mark.worked": ("worked", "réussie"),
     "mark.did_not": ("did not", "échouée"),
+    "mark.verified": ("confirmed by later steps", "confirmée par la suite"),
+    "mark.refuted": ("refuted by the next step", "démentie par l'étape suivante"),
     "mark.recovery": ("recovery", "reprise"),
     "mark.saved": ("saved", "sauvée"),
     "mark.gone": ("failed", "échec"),

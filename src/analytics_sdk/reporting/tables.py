@@ -211,6 +211,8 @@ def _hotspots(data: ReportData, words: Words) -> Table:
 def _outcome_cell(recovery: RecoveryRow, words: Words) -> Cell:
     """Whether an attempt worked."""
     said = words("mark.worked" if recovery.success else "mark.did_not")
+    if recovery.verdict:
+        said = f"{said}, {words(f'mark.{recovery.verdict}')}"
     return Cell(said, said.casefold(), "recovered" if recovery.success else "failed")
 
 
