@@ -25,8 +25,8 @@ from analytics_sdk.sinks.sql import SqlSink
 
 BLOCK_ROWS = 20_000
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with (table, rows compared so far, rows in all)."""
+OnProgress = Callable[[int, int], None]
+"""Called with (rows compared so far, rows in all), of all tables together."""
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ def copy_store(source: SqlSink, target: SqlSink, on_progress: OnProgress | None 
                     counts.rows += len(rows)
                     counts.copied += copied
                     if on_progress is not None:
-                        on_progress(table.name, counts.rows, total[table.name])
+                        on_progress(sum(counts.rows for counts in done.tables.values()), sum(total.values()))
             copying.finish()
             done.journals += 1
     for name, digest in digests.items():

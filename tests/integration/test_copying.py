@@ -1,5 +1,6 @@
 """A store copied into another says the same, however often the copying was cut off, and delivery goes on there."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 import analytics_sdk.copying as copying
+from analytics_sdk.cli import main
 from analytics_sdk.copying import copy_store, keyed_tables
 from analytics_sdk.errors import SinkMisconfigured
 from analytics_sdk.journal.writer import JournalWriter
@@ -88,12 +90,13 @@ def test_a_copy_in_postgresql_says_what_the_sqlite_file_says(tmp_path: Path, hos
     host.ship(url)
     here, there, back = sink(url), sink(postgres_url), sink(f"sqlite:///{tmp_path}/b.db")
     try:
-        seen: list[tuple[str, int, int]] = []
+        seen: list[tuple[int, int]] = []
         first = copy_store(here, there, lambda *at: seen.append(at))
         assert (first.journals, first.ahead) == (1, [])
         assert {name: table.copied for name, table in first.tables.items()} == counts(here) == counts(there)
-        assert {at[0] for at in seen} == set(counts(here))
-        assert seen[-1][1:] == (100, 100)
+        rows = sum(counts(here).values())
+        assert seen[-1] == (rows, rows)
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
         second = copy_store(there, back)
         assert [table.checksum for table in first.tables.values()] == [t.checksum for t in second.tables.values()]
         again = said(here)
@@ -186,6 +189,38 @@ def test_delivery_goes_on_in_the_copy_where_it_stopped(tmp_path: Path, host: Hos
     finally:
         here.close()
         there.close()
+
+
+def test_the_command_copies_tells_what_it_did_and_says_no_when_the_target_is_ahead(
+    tmp_path: Path, host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a user types it; a second time it copies nothing; a file that is not there is not made."""
+    here, there = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db"
+
+    def command() -> tuple[int, dict[str, Any]]:
+        monkeypatch.setattr("sys.argv", ["analytics-sdk", "db", "copy", "--db", here, "--to", there, "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), json.loads(capsys.readouterr().out)
+
+    code, said = command()
+    assert (code, "there is no database" in said["error"]["message"]) == (3, True)
+    assert not (tmp_path / "a.db").exists()
+    host.run(10)
+    host.ship(here)
+    code, said = command()
+    assert (code, said["journals"], said["ahead"]) == (0, 1, [])
+    assert {name: (table["rows"], table["copied"]) for name, table in said["tables"].items()} == {
+        "executions": (11, 11),
+        "steps": (30, 30),
+        "recoveries": (10, 10),
+        "resource_samples": (10, 10),
+    }
+    assert {table["copied"] for table in command()[1]["tables"].values()} == {0}
+    host.run(1)
+    host.ship(there)
+    code, said = command()
+    assert (code, len(said["ahead"])) == (1, 1)
 
 
 def test_a_store_is_not_copied_into_itself(tmp_path: Path) -> None:
