@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from analytics_sdk.journal.record import FIRST_SEGMENT_BYTES, bytes_of_segment
 from analytics_sdk.vocabulary import Kind
 
 SHED_SAMPLES_FROM = 0.75
@@ -41,6 +42,18 @@ class Room(NamedTuple):
         if share >= SHED_STARTS_FROM or (self.free < coming and share >= SHED_SAMPLES_FROM):
             return _SAMPLES_AND_STARTS
         return _SAMPLES if share >= SHED_SAMPLES_FROM else _NOTHING
+
+
+def size_of_segment(n: int, quota: Quota, room: Room) -> int:
+    """How large segment n may be made, in bytes; 0 where there is no room for one.
+
+    It is smaller than usual where the quota is small, because the segment in use cannot go before the next one stands,
+    and where the room that is left is.
+    """
+    size = min(bytes_of_segment(n), max(FIRST_SEGMENT_BYTES, quota.max_bytes // 4))
+    while size > max(room.free, FIRST_SEGMENT_BYTES):
+        size //= 2
+    return size if size <= room.free else 0
 
 
 def look(folder: Path, quota: Quota) -> Room:

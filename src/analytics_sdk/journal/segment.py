@@ -13,7 +13,6 @@ from analytics_sdk.journal.record import (
     KINDS,
     SegmentHeader,
     base_of_segment,
-    bytes_of_segment,
     salts,
     segment_name,
 )
@@ -31,8 +30,9 @@ class Segment:
     seeds: tuple[Any, ...]
     """The salts as `append` sees them: None for a kind that is being shed."""
 
-    def __init__(self, folder: Path, journal_id: str, n: int) -> None:
-        """Make it, with all of its room allocated: a disk that is full is an error here, and never a SIGBUS later.
+    def __init__(self, folder: Path, journal_id: str, n: int, size: int) -> None:
+        """Make it, all of its `size` bytes allocated, at most `bytes_of_segment(n)`: a disk that is full is an error
+        here, and never a SIGBUS later.
 
         It has its final name from the beginning: a segment without a record tells a reader nothing.
 
@@ -41,7 +41,7 @@ class Segment:
         """
         self.n = n
         self.base = base_of_segment(n)
-        self.size = self.limit = bytes_of_segment(n)
+        self.size = self.limit = size
         self.pos = FIRST_FRAME
         self.seeds = self.salts = salts(journal_id, n)
         self.path = folder / segment_name(journal_id, n)

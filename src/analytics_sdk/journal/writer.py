@@ -21,14 +21,14 @@ from analytics_sdk.guard import trouble
 from analytics_sdk.journal.cleaning import encode_cleaned
 from analytics_sdk.journal.home import fork_flag, new_identity
 from analytics_sdk.journal.owner import Identity, Loss, Losses, OwnerFile, private_folder, try_unlink
-from analytics_sdk.journal.quota import Quota, Room, look
+from analytics_sdk.journal.quota import Quota, Room, look, size_of_segment
 from analytics_sdk.journal.record import (
     FIRST_FRAME,
+    FIRST_SEGMENT_BYTES,
     FRAME,
     FRAME_BYTES,
     SYNC,
     base_of_segment,
-    bytes_of_segment,
 )
 from analytics_sdk.journal.segment import NO_SEGMENT, Segment
 from analytics_sdk.vocabulary import NO_START, Kind
@@ -181,11 +181,12 @@ class JournalWriter:
         owner = None
         try:
             private_folder(self.folder)
-            if not self._fits(look(self.folder, self.quota), bytes_of_segment(n)):
+            size = self._size_of(n, look(self.folder, self.quota))
+            if not size:
                 return NO_SEGMENT
             identity = new_identity(self.clock, base_of_segment(n))
             owner = OwnerFile(self.folder, identity)
-            segment = Segment(self.folder, identity.journal_id, n)
+            segment = Segment(self.folder, identity.journal_id, n, size)
         except (OSError, JournalError) as problem:
             if owner is not None:
                 owner.discard()
@@ -222,26 +223,29 @@ class JournalWriter:
             return None
         n = self._last_n + 1
         try:
-            if not self._fits(room or look(self.folder, self.quota), bytes_of_segment(n)):
+            size = self._size_of(n, room or look(self.folder, self.quota))
+            if not size:
                 return None
             self._last_n = n
-            return Segment(self.folder, self.identity.journal_id, n)
+            return Segment(self.folder, self.identity.journal_id, n, size)
         except OSError as problem:
             if self._last_n == n:
                 self._last_n = n - 1
             self._failed(problem)
             return None
 
-    def _fits(self, room: Room, size: int) -> bool:
+    def _size_of(self, n: int, room: Room) -> int:
+        """How large segment n may be, 0 where there is no room for it: then nobody tries again for a while."""
         self._reason = room.reason
-        if room.free >= size:
-            return True
+        size = size_of_segment(n, self.quota, room)
+        if size:
+            return size
         self._next_try = time.monotonic() + RETRY_SECONDS
         self._problem = f"the journals in {self.folder} are at their {room.reason} limit"
         trouble(
             "full", "the journals in %s are at their %s limit: records are lost, and counted", self.folder, room.reason
         )
-        return False
+        return 0
 
     def _failed(self, problem: Exception) -> None:
         self._reason = "disk"
@@ -273,7 +277,7 @@ class JournalWriter:
                 segment = self._segment
                 room = look(self.folder, self.quota)
                 if self._spare is None and segment.is_busy(self.identity):
-                    spare = self._make_segment(room) if room.free >= bytes_of_segment(self._last_n + 1) else None
+                    spare = self._make_segment(room) if size_of_segment(self._last_n + 1, self.quota, room) else None
                     if self._segment is segment:  # else a finalizer's record was faster, and this one stays empty
                         self._spare = self._cold = spare
                 self._keep_to(room)
@@ -285,7 +289,7 @@ class JournalWriter:
 
     def _keep_to(self, room: Room) -> None:
         idle = self._segment.limit - self._segment.pos + (self._spare.size if self._spare else 0)
-        coming = 0 if self._spare else bytes_of_segment(self._last_n + 1)
+        coming = 0 if self._spare else FIRST_SEGMENT_BYTES
         self._shed = frozenset() if self.on_full == "block" else room.shed(idle, coming)
         self._reason = room.reason
         self._segment.shed(self._shed)
