@@ -81,7 +81,8 @@ def copy(
     json: Json = False,
 ) -> None:
     """Bring everything into another database, and compare it there. May be stopped at any moment: the next call goes
-    on where it was. Programs may go on meanwhile; call it once more when they are stopped, before they use the new one."""
+    on where it was. Programs may go on meanwhile; call it once more when they have stopped, before they use the new
+    database."""
     from analytics_sdk.copying import copy_store
 
     settings = settings_for(db)
