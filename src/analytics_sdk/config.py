@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import SettingError
+from analytics_sdk.redaction import redact
 
 ENVIRONMENT_PREFIX = "ANALYTICS_SDK_"
 DEFAULT_SINK = "sqlite:///analytics.db"
@@ -150,6 +151,14 @@ class Settings:
     sources: Mapping[str, str] = field(compare=False, default_factory=dict)
     """Setting name -> "argument", "environment", "pyproject" or "default"."""
 
+    def __repr__(self) -> str:
+        """Without passwords, because settings are printed and logged."""
+        shown = {name: getattr(self, name) for name in SETTINGS}
+        shown["sink"] = ", ".join(
+            without_password(sink) if isinstance(sink, str) else redact(repr(sink)) for sink in self.sinks
+        )
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     @property
     def sinks(self) -> tuple[Any, ...]:
         """The sinks as a tuple, also where there is one."""
@@ -199,8 +208,9 @@ def _parsed(setting: Setting, value: Any, source: str) -> Any:
     try:
         return setting.parse(value)
     except (ValueError, TypeError, OverflowError) as problem:
-        shown = "its value" if setting.name == "sink" else repr(value)
-        raise SettingError(f"setting {setting.name} ({source}): {shown} cannot be used; it {problem}") from None
+        shown = "its value" if setting.name == "sink" else redact(repr(value))
+        said = problem if setting.name == "sink" else redact(str(problem))  # because the sink's shows an example
+        raise SettingError(f"setting {setting.name} ({source}): {shown} cannot be used; it {said}") from None
 
 
 def read_pyproject(start: Path | None = None) -> dict[str, Any]:
@@ -247,9 +257,14 @@ def sqlite_file(sink: Any) -> Path | None:
     return Path(os.path.abspath(match[1]))
 
 
+USER_PASSWORD = re.compile(r"(?<=://)([^/@:]*):(?!\d{1,5}/)(?:[^?]*|[^@]*)@", re.DOTALL)
+"""Up to the last @ before the options, else up to the first: a password may hold what ought to be escaped in it."""
+_SECRET_OPTION = re.compile(r"([?&]\w*(?:password|secret|token)\w*=)[^&]*", re.IGNORECASE)
+
+
 def without_password(url: str) -> str:
     """A database URL as it may be shown and as it names a folder."""
-    return re.sub(r"(?<=://)([^/@:]*):([^/]*)@", r"\1@", url)
+    return _SECRET_OPTION.sub(r"\1", USER_PASSWORD.sub(r"\1@", url))
 
 
 def state_folder() -> Path:

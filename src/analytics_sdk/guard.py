@@ -6,6 +6,7 @@ trouble and minute. Thread-safe; takes no lock, because a signal handler or a fi
 
 import logging
 import time
+import traceback
 from collections import Counter
 
 from analytics_sdk.redaction import redact, redact_tag
@@ -17,6 +18,7 @@ LOG_EVERY_SECONDS = 60.0
 ID_LIMIT = 256
 MESSAGE_LIMIT = 8192
 TAGS_LIMIT = 64
+_MARGIN = 4096
 
 counters: Counter[str] = Counter()
 """How often each kind of trouble happened in this process, by its name. For `doctor` and for tests."""
@@ -27,7 +29,8 @@ _last_logged: dict[str, float] = {}
 def trouble(kind: str, message: str, *args: object, exc: BaseException | None = None) -> None:
     """Count one trouble, and log it as a warning unless the same kind was logged within the last minute.
 
-    Never raises, whatever a logging handler of the host does.
+    What is logged passes the same look for secrets as what is recorded: it quotes exceptions of the host and of its
+    database, at DEBUG with their tracebacks. Never raises, whatever a logging handler of the host does.
     """
     try:
         counters[kind] += 1
@@ -35,7 +38,10 @@ def trouble(kind: str, message: str, *args: object, exc: BaseException | None = 
         if now - _last_logged.get(kind, -LOG_EVERY_SECONDS) < LOG_EVERY_SECONDS:
             return
         _last_logged[kind] = now
-        logger.warning(message, *args, exc_info=exc if logger.isEnabledFor(logging.DEBUG) else None)
+        said = message % args if args else message
+        if exc is not None and logger.isEnabledFor(logging.DEBUG):
+            said += "\n" + "".join(traceback.format_exception(exc)).rstrip()
+        logger.warning("%s", redact(said))
     except Exception:  # because a broken handler of the host must not break the host's loop through us
         counters["logging"] += 1
 
@@ -58,19 +64,39 @@ def clean_text(text: str, limit: int) -> str:
 
 
 def text_of(value: object, limit: int = ID_LIMIT) -> str:
-    """Any value of the host's as text. Its own `__str__` may raise: then its type's name stands for it."""
+    """Any value of the host's as text: an id, a name. Its own `__str__` may raise: then its type's name stands for it.
+
+    What holds a URL is looked through for secrets, because URLs are made into ids. Other ids are not: that takes a
+    microsecond each, and they are what the host calls its things.
+    """
+    text = _plain(value)
+    return _without_secrets(text, limit) if "://" in text else clean_text(text, limit)
+
+
+def _plain(value: object) -> str:
     if type(value) is str:
-        return clean_text(value, limit)
+        return value
     try:
-        return clean_text(str(value), limit)
+        return str.__str__(str(value))  # because what __str__ gave may be of a class of its own
     except Exception as error:  # because the host's __str__ may do anything
         trouble("unprintable", "a %s could not be turned into text: %s", type(value).__name__, type(error).__name__)
         return f"<{type(value).__name__}>"
 
 
+def _without_secrets(text: str, limit: int) -> str:
+    """The text cut and cleaned, secrets out. It is looked at further than it is kept, because a secret that is cut in
+    half has no shape to be known by."""
+    seen = redact(text[: limit + _MARGIN])
+    if len(text) <= limit + _MARGIN:
+        return clean_text(seen, limit)
+    marker = f"…[cut {len(text)}]"
+    kept = seen[:-_MARGIN][: limit - len(marker)]
+    return clean_text(f"{kept}…[cut {len(text) - len(kept)}]", limit)
+
+
 def message_of(value: object) -> str:
     """An exception's or any value's message as it may be recorded: cut to a length that can be kept, secrets out."""
-    return clean_text(redact(text_of(value, MESSAGE_LIMIT)), MESSAGE_LIMIT)
+    return _without_secrets(_plain(value), MESSAGE_LIMIT)
 
 
 def tag_of(key: str, value: object) -> str:

@@ -1,8 +1,8 @@
 """Takes secrets out of free text before it is recorded: bytes on disk count as told.
 
 Exceptions quote what they choked on: a database URL with its password, a request's headers, a statement's parameters.
-Every message passes here on its way into the journal, and so does every value of a tag. Ids do not: they are what the
-host calls its things, they are compared on every step, and a secret in them would be a secret in the host's own names.
+Every message passes here on its way into the journal, and so does every value of a tag, what we log, and an id that
+holds a URL. Other ids do not: they are what the host calls its things, and looking takes a microsecond each.
 
 A pattern finds what looks like a secret; what does not look like one stays. Each looks at a
 bounded stretch only, and the text is cut before, so a hostile message costs milliseconds and no more.
@@ -63,7 +63,10 @@ def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
             REDACTED,
         ),
         # SQLAlchemy's errors quote the row that they could not write
-        (re.compile(r"\[parameters: .*?\](?=\s*(?:\n|\(Background|\Z))", re.DOTALL), f"[parameters: {REDACTED}]"),
+        (
+            re.compile(r"\[parameters: (?:.*?\](?=\s*(?:\n|\(Background|\Z))|.*\Z)", re.DOTALL),
+            f"[parameters: {REDACTED}]",
+        ),
     )
 
 

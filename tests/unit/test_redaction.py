@@ -89,7 +89,7 @@ def test_a_hostile_message_comes_to_an_end(piece: str) -> None:
     """A pattern that backtracks without bounds would keep this test, and the host, for years."""
     message = message_of(piece * 100_000)
     assert len(message) <= MESSAGE_LIMIT
-    assert redact(message) == message
+    assert redact(redact(message)) == redact(message)
 
 
 @pytest.mark.parametrize("key", ["password", "dbPassword", "x-api-key", "accessToken", "SESSION_ID", "auth"])

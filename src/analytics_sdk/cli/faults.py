@@ -14,6 +14,7 @@ import typer
 from analytics_sdk.cli import ENVIRONMENT, USAGE
 from analytics_sdk.cli.terminal import print_json
 from analytics_sdk.errors import AnalyticsError, SelectorError, SinkError, SinkUnavailable, TargetError
+from analytics_sdk.redaction import redact
 from analytics_sdk.reporting.words import make_inert
 from analytics_sdk.sinks import hide_password
 
@@ -59,13 +60,17 @@ class Fault(NamedTuple):
 def tell(problem: Exception, *, as_json: bool) -> int:
     """Print what happened and what to do; the exit code. With ANALYTICS_SDK_DEBUG=1 also where it happened."""
     if is_debugging():
-        print(hide_password("".join(traceback.format_exception(problem))), end="", file=sys.stderr)
+        print(_inert_lines(redact(hide_password("".join(traceback.format_exception(problem))))), file=sys.stderr)
     fault = explain(problem)
     if as_json:
         print_json({"error": {"message": fault.message, "advice": fault.advice}})
     else:
         print(f"error: {fault.message}\n  {fault.advice}", file=sys.stderr)
     return fault.code
+
+
+def _inert_lines(text: str) -> str:
+    return "\n".join(make_inert(line) for line in text.splitlines())
 
 
 def is_debugging() -> bool:
@@ -77,7 +82,7 @@ def explain(problem: Exception) -> Fault:
     """What happened, what to do about it, and the exit code."""
     if isinstance(problem, USAGE_ERROR):
         return _of_usage(problem)
-    said = make_inert(hide_password(str(problem)))
+    said = make_inert(redact(hide_password(str(problem))))
     if isinstance(problem, SinkError):
         return Fault(*explain_sink(said, is_away=isinstance(problem, SinkUnavailable)), ENVIRONMENT)
     if isinstance(problem, AnalyticsError):

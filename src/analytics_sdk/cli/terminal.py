@@ -14,7 +14,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from analytics_sdk.reporting.words import Words, keep_units, make_inert
+from analytics_sdk.reporting.words import Words, escape_hidden, keep_units, make_inert
 
 MIN_COLUMN = 8
 MIN_WIDTH, MAX_WIDTH = 40, 300
@@ -174,7 +174,7 @@ def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[o
 def print_json(value: Any) -> None:
     """Print a value as JSON: unknown numbers as null, instants in ISO 8601."""
     knows_all = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(to_json(value), indent=2, ensure_ascii=not knows_all, allow_nan=False))
+    print(escape_hidden(json.dumps(to_json(value), indent=2, ensure_ascii=not knows_all, allow_nan=False)))
 
 
 def to_json(value: Any) -> Any:

@@ -166,7 +166,7 @@ def identity_in(page: bytes) -> Identity | None:
         return None
     try:
         return msgspec.json.decode(body, type=Identity)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

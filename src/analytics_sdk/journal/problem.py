@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from analytics_sdk.journal.owner import try_unlink
+from analytics_sdk.journal.private import open_private
 
 SUFFIX = ".problem"
 _LIMIT_BYTES = 64 << 10
@@ -31,7 +32,7 @@ def note_problem(folder: Path, name: str, problems: Sequence[str], at_ns: int) -
         return
     draft = folder / f"{name}{SUFFIX}.tmp"
     try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             os.write(fd, msgspec.json.encode(Problem(at_ns, os.getpid(), list(problems))))
         finally:
@@ -46,8 +47,8 @@ def read_problems(folder: Path) -> list[Problem]:
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
                 found.append(msgspec.json.decode(file.read(_LIMIT_BYTES), type=Problem))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, RecursionError):
             continue  # because it was removed meanwhile, or is none of ours
     return sorted(found, key=lambda problem: -problem.at_ns)

@@ -127,6 +127,13 @@ def name_file(data: "ReportData") -> str:
     return f"{slug}-{day.isoformat()}-{hashlib.sha256(told).hexdigest()[:6]}"
 
 
+def _open_own(path: str, flags: int) -> int:
+    """Opens a new file that its owner can read whatever the umask takes, and that nobody else can ever write."""
+    fd = os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    os.fchmod(fd, os.fstat(fd).st_mode & 0o777 | 0o600)
+    return fd
+
+
 def _write_file(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all: under another name first, then renamed. Its absolute path.
 
@@ -137,7 +144,10 @@ def _write_file(path: Path, content: bytes) -> Path:
     draft = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
+        if path.exists() and not path.is_file():  # because root would replace a device such as /dev/null
+            raise FileExistsError(None, "it is no file")
+        with open(draft, "xb", opener=_open_own) as file:
+            file.write(content)
         os.replace(draft, path)
     except OSError as error:
         raise ReportError(

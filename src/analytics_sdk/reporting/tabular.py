@@ -13,6 +13,7 @@ from analytics_sdk.query.results import ExecutionRow
 from analytics_sdk.reporting.findings import write_sentences
 from analytics_sdk.reporting.page import words_of
 from analytics_sdk.reporting.report_data import ReportData
+from analytics_sdk.reporting.words import escape_hidden
 
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What makes a spreadsheet read a cell as a formula, full-width forms too, because some fold them first."""
@@ -42,7 +43,7 @@ def render_json(data: ReportData) -> str:
     plain = _plain(data, words.zone)
     plain["start"], plain["end"] = (words.local(at).isoformat() for at in (data.start_ns, data.end_ns))
     plain["sentences"] = write_sentences(data, words)
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return escape_hidden(json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1)) + "\n"
 
 
 def neutralise(text: str) -> str:

@@ -40,6 +40,14 @@ def make_inert(text: str) -> str:
     return _HIDDEN.sub("\u00b7", text)
 
 
+def escape_hidden(text: str) -> str:
+    """JSON in which characters that steer a terminal or turn the direction of writing stand as escapes, same values.
+
+    Line ends stay, because in JSON they stand between values only.
+    """
+    return _HIDDEN.sub(lambda found: "".join(c if c == "\n" else f"\\u{ord(c):04x}" for c in found[0]), text)
+
+
 def shorten(text: str, limit: int) -> str:
     """Stored text made inert and at most `limit` characters long, cut in the middle."""
     text = make_inert(text)

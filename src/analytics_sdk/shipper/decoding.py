@@ -16,6 +16,9 @@ _DECODE_ALL = {
     for kind, kinds in RECORD_TYPES.items()
 }
 
+_BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
+"""The last for what is nested so deeply that nobody could have meant it."""
+
 
 def decode(records: Iterable[Record]) -> tuple[list[tuple[int, Kind, Any]], list[tuple[int, int]]]:
     """(position, kind, event) of the records in their order, and (position, kind) of those that cannot be decoded."""
@@ -33,11 +36,11 @@ def decode(records: Iterable[Record]) -> tuple[list[tuple[int, Kind, Any]], list
         try:
             events = _DECODE_ALL[kind](b"\xdd" + struct.pack(">I", len(group)) + b"".join([r.payload for r in group]))
             decoded += [(record.position, kind, event) for record, event in zip(group, events, strict=True)]
-        except (msgspec.DecodeError, ValueError):  # because one bad record must cost one record
+        except _BROKEN:  # because one bad record must cost one record
             for record in group:
                 try:
                     decoded.append((record.position, kind, _DECODE_ONE[kind](record.payload)))
-                except (msgspec.DecodeError, ValueError):
+                except _BROKEN:
                     broken.append((record.position, number))
     decoded.sort(key=lambda one: one[0])
     return decoded, broken

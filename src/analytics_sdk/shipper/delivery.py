@@ -12,6 +12,7 @@ from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import RejectedRecord, SinkError, SinkMisconfigured
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.owner import Loss, losses_found
+from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.reader import JournalReader, Stretch
 from analytics_sdk.rollup import Cells
 from analytics_sdk.shipper.decoding import decode
@@ -235,7 +236,7 @@ class Delivery:
 
 def _append_line(path: Path, line: bytes) -> None:
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as problem:
         trouble("set-aside", "a refused record cannot be set aside: %s", problem)
         return

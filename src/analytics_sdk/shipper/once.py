@@ -11,6 +11,7 @@ from pathlib import Path
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import JournalError
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
@@ -43,7 +44,7 @@ def ship_lock(folder: Path) -> Iterator[None]:
         JournalError: the folder cannot be used.
     """
     try:
-        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_private(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT)
     except OSError as problem:
         raise JournalError(f"{folder} cannot be used: {problem}") from None
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.reader import JournalReader, find_journals
 from analytics_sdk.journal.writer import JournalWriter
@@ -281,7 +282,7 @@ def _deliver_whole(fleet: Fleet, reader: JournalReader) -> bool:
 def daemon_ships(folder: Path) -> bool:
     """Whether a `ship` process looks after this folder: then we stand aside."""
     try:
-        fd = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_private(folder / LOCK_NAME, os.O_RDONLY)
     except OSError:
         return False
     try:

@@ -19,6 +19,7 @@ import os
 import re
 from typing import Any
 
+from analytics_sdk.config import USER_PASSWORD
 from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.base import Sink
 
@@ -91,7 +92,7 @@ def hide_password(text: str) -> str:
 def describe(target: Any) -> str:
     """What people are shown of a sink: a URL without its password, or the type of an object."""
     if isinstance(target, str):
-        return hide_password(target)
+        return hide_password(USER_PASSWORD.sub(r"\1:***@", target))
     url = getattr(target, "url", None)
     if url is not None:
         return hide_password(url.render_as_string(hide_password=True) if hasattr(url, "render_as_string") else str(url))

@@ -102,10 +102,18 @@ def create_file(path: str) -> None:
     if os.path.exists(path):
         if os.path.isdir(path):
             raise SinkMisconfigured(f"{path} is a folder; name a file for the database")
+        if not os.path.isfile(path):
+            raise SinkMisconfigured(f"{path} is a pipe or a device; name a file for the database")
         return
+    if os.path.islink(path):  # because SQLite would make what it points to, readable for everybody
+        raise SinkMisconfigured(f"{path} is a link to nothing; remove it, or make the file that it points to")
     try:
         # Closed before anything connects, because closing it later would drop the locks of this process.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(fd, 0o600)  # because the umask may have taken more than it should
+        finally:
+            os.close(fd)
     except FileExistsError:
         pass
     except (FileNotFoundError, NotADirectoryError):
