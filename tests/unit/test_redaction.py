@@ -114,7 +114,7 @@ def test_no_byte_on_disk_holds_a_secret_of_a_message_or_a_tag(tmp_path: Path) ->
         success = False
         error = message
 
-    @analytics_sdk.track_step(tags={"password": "{word}", "url": "{url}"})
+    @analytics_sdk.track_step(node_id="{url}", tags={"password": "{word}", "url": "{url}"})
     def step(word: str, url: str) -> Result:
         with analytics_sdk.recovery_attempt("again", tags={"token": word}) as attempt:
             attempt.fail(message)

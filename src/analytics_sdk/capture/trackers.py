@@ -270,7 +270,7 @@ class StepTracker(FrameTracker):
                 if node_id is None:
                     node_id = self.picked(self.default_node_id, args, kwargs, "node_id")
                 action_type = self.picked(self.action_type, args, kwargs, "action_type")
-            if type(node_id) is not str:
+            if type(node_id) is not str or "://" in node_id:  # because a URL may hold a password
                 node_id = self.name if node_id is None else text_of(node_id)
             if type(action_type) is not str and action_type is not None:
                 action_type = text_of(action_type)
