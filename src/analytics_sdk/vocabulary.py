@@ -30,3 +30,6 @@ class Kind(IntEnum):
 
 LOSS_REASONS = ("quota", "disk", "error", "damaged", "rejected")
 """Why something is missing: quota; no disk, memory or handle; our own error; a damaged frame; a refused value."""
+
+OUTAGE = "outage"
+"""One more: a sink was away for so long that the journals were full. Only that sink has lost it."""

@@ -18,6 +18,7 @@ from analytics_sdk.cli.store import Db, Json, settings_for
 from analytics_sdk.cli.terminal import counted, print_json
 from analytics_sdk.config import Settings
 from analytics_sdk.errors import SettingError
+from analytics_sdk.journal.quota import MIN_FREE_BYTES, Quota
 from analytics_sdk.shipper.fleet import SinkMaker
 from analytics_sdk.shipper.once import Shipment, ship_forever, ship_once, undelivered
 from analytics_sdk.sinks import describe, make_sink
@@ -129,6 +130,7 @@ def _ship_until_told(folder: Path, makers: list[SinkMaker], settings: Settings, 
         interval_seconds=settings.flush_interval_seconds,
         should_stop=lambda: bool(told),
         adopt_foreign=adopt_foreign,
+        quota=None if settings.on_full == "block" else Quota(settings.journal_max_bytes, MIN_FREE_BYTES),
         on_pass=log,
     )
     for number, handler in before.items():

@@ -6,6 +6,7 @@
     16    identity       JSON of sinks.JournalIdentity's fields
     1024  clean          u8       1: the process ended in good order
     1025  adopted        u8       1: somebody took the lock, and may have judged the owner dead
+    1088  gaps           segments that were given up before every sink had them: see gaps
     2048  loss counters  one for each kind and reason: n u64, first_at_ns u64, last_at_ns u64; by the owner
     3072  found damaged or refused, by shippers: for each kind and these two reasons n u64, first_at_ns u64,
           last_at_ns u64, counted_to u64: what lies before this position has been counted, and is not counted again
@@ -40,10 +41,24 @@ _FOUND_AT = 3072
 _FOUND = struct.Struct("<QQQQ")
 _FOUND_REASONS = ("damaged", "rejected")
 _MAPPING: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-_KINDS = ("execution_start", "execution_end", "step_start", "step_end", "recovery", "sample", "unknown", "verdict")
+COUNTED_KINDS = (
+    "execution_start",
+    "execution_end",
+    "step_start",
+    "step_end",
+    "recovery",
+    "sample",
+    "unknown",
+    "verdict",
+)
 """The words of the counters in their order. What has a place keeps it, because files of older versions are read too."""
-_ROWS = {int(kind): _KINDS.index(kind.name.lower()) for kind in Kind}
-_UNKNOWN = _KINDS.index("unknown")
+_ROWS = {int(kind): COUNTED_KINDS.index(kind.name.lower()) for kind in Kind}
+_UNKNOWN = COUNTED_KINDS.index("unknown")
+
+
+def counted_row(kind: int) -> int:
+    """Where in COUNTED_KINDS a kind is counted; one that is not known is "unknown"."""
+    return _ROWS.get(kind, _UNKNOWN)
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -85,7 +100,7 @@ class Losses:
     def move_to(self, memory: mmap.mmap) -> None:
         """Go on counting in a file, with what was counted so far."""
         counted, self.memory = self.memory, memory
-        for at in range(_LOSSES_AT, _LOSSES_AT + len(_KINDS) * len(LOSS_REASONS) * _LOSS.size, _LOSS.size):
+        for at in range(_LOSSES_AT, _LOSSES_AT + len(COUNTED_KINDS) * len(LOSS_REASONS) * _LOSS.size, _LOSS.size):
             seen, first, last = _LOSS.unpack_from(counted, at)
             if seen:
                 have, have_first, have_last = _LOSS.unpack_from(memory, at)
@@ -97,21 +112,20 @@ class Losses:
 
     @staticmethod
     def _slot(kind: int, reason: str) -> int:
-        row = _ROWS.get(kind, _UNKNOWN)
-        return _LOSSES_AT + (row * len(LOSS_REASONS) + LOSS_REASONS.index(reason)) * _LOSS.size
+        return _LOSSES_AT + (counted_row(kind) * len(LOSS_REASONS) + LOSS_REASONS.index(reason)) * _LOSS.size
 
 
 def losses_in(page: bytes) -> list[Loss]:
     """The loss counters of an owner file's content."""
     found = []
-    for row, kind in enumerate(_KINDS):
+    for row, kind in enumerate(COUNTED_KINDS):
         for column, reason in enumerate(LOSS_REASONS):
             at = _LOSSES_AT + (row * len(LOSS_REASONS) + column) * _LOSS.size
             if at + _LOSS.size <= len(page):
                 n, first, last = _LOSS.unpack_from(page, at)
                 if n:
                     found.append(Loss(kind, reason, n, first, last))
-    for row, kind in enumerate(_KINDS):
+    for row, kind in enumerate(COUNTED_KINDS):
         for reason in _FOUND_REASONS:
             at = _found_slot(row, reason)
             if at + _FOUND.size <= len(page):
@@ -125,8 +139,7 @@ def page_with_found(page: bytes, found: Iterable[tuple[int, int, str]], at_ns: i
     """An owner file's content with (position, kind, reason) counted that shippers found, each position only once."""
     after = bytearray(page.ljust(SIZE, b"\0"))
     for position, kind, reason in sorted(found):
-        row = _ROWS.get(kind, _UNKNOWN)
-        at = _found_slot(row, reason)
+        at = _found_slot(counted_row(kind), reason)
         n, first, _, counted_to = _FOUND.unpack_from(after, at)
         if position >= counted_to:
             _FOUND.pack_into(after, at, n + 1, first or at_ns, at_ns, position + 1)

@@ -6,14 +6,19 @@ says all that its beginning says, so that endings and recoveries are kept for lo
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from analytics_sdk.journal.record import FIRST_SEGMENT_BYTES, bytes_of_segment
 from analytics_sdk.vocabulary import Kind
 
+MIN_FREE_BYTES = 512 << 20
 SHED_SAMPLES_FROM = 0.75
 SHED_STARTS_FROM = 0.9
+CHEAP_SECONDS = 0.002
+LOOKS_APART = 200
+"""A look that is not cheap is followed by so many times its duration without one."""
 _SAMPLES = frozenset({Kind.SAMPLE})
 _SAMPLES_AND_STARTS = frozenset({Kind.SAMPLE, Kind.EXECUTION_START, Kind.STEP_START})
 _NOTHING: frozenset[Kind] = frozenset()
@@ -34,6 +39,10 @@ class Room(NamedTuple):
     """How much the journals may still grow; negative where they are over their quota."""
     reason: str
     """What would be to blame for a loss: "quota" or "disk"."""
+
+    def is_short(self) -> bool:
+        """Whether what is recorded next may soon be lost for lack of room."""
+        return self.allocated >= SHED_SAMPLES_FROM * (self.allocated + max(0, self.free))
 
     def shed(self, idle: int, coming: int) -> frozenset[Kind]:
         """The kinds to leave out. `idle` bytes of what is allocated are unused, `coming` are asked for next."""
@@ -72,3 +81,34 @@ def look(folder: Path, quota: Quota) -> Room:
     by_quota = quota.max_bytes - allocated
     by_disk = shutil.disk_usage(folder).free - quota.min_free_bytes
     return Room(allocated, min(by_quota, by_disk), "quota" if by_quota <= by_disk else "disk")
+
+
+class Watch:
+    """Looks at a folder again and again, but rarely where that costs: thousands of files take milliseconds."""
+
+    def __init__(self) -> None:
+        self._room: Room | None = None
+        self._due = 0.0
+
+    def look(self, folder: Path, quota: Quota) -> Room:
+        """What a look at the folder finds, or found a short while ago.
+
+        Raises:
+            OSError: as `look`.
+        """
+        began = time.monotonic()
+        if self._room is None or began >= self._due:
+            self._room = look(folder, quota)
+            took = time.monotonic() - began
+            self._due = began + (took * LOOKS_APART if took > CHEAP_SECONDS else 0.0)
+        return self._room
+
+    def is_short(self, folder: Path, quota: Quota) -> bool:
+        """Whether room has to be made, as far as a look that is not too old tells; after a yes, the next one is new."""
+        try:
+            short = self.look(folder, quota).is_short()
+        except OSError:
+            return False  # because there is nothing that could be removed
+        if short:
+            self._due = 0.0
+        return short

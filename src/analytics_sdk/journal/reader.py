@@ -8,11 +8,11 @@ import os
 import re
 import stat
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from analytics_sdk.guard import trouble
+from analytics_sdk.journal.gaps import gaps_in, page_with_gap, store_gaps
 from analytics_sdk.journal.home import boot_id
 from analytics_sdk.journal.owner import (
     OWNER_MAGIC,
@@ -33,7 +33,6 @@ from analytics_sdk.journal.record import (
     FIRST_FRAME,
     FRAME_BYTES,
     MAGIC,
-    Record,
     base_of_segment,
     bytes_of_segment,
     is_of_later_version,
@@ -44,6 +43,7 @@ from analytics_sdk.journal.record import (
     verifies,
     walk,
 )
+from analytics_sdk.journal.stretch import Stretch
 
 WINDOW_BYTES = 1 << 20
 _LATER = -2
@@ -52,38 +52,33 @@ ORPHAN_SECONDS = 60.0
 _NAME = re.compile(r"([0-9a-f]{32})(?:\.owner|-(\d{8})\.seg)")
 
 
-@dataclass(slots=True)
-class Stretch:
-    """The records of a journal from position `old` up to `new`, in order."""
-
-    old: int
-    new: int
-    records: list[Record] = field(default_factory=list)
-    damages: list[int] = field(default_factory=list)
-    """Where regions begin that hold something which does not verify: each is at least one record lost."""
-
-    def split(self, middle: int) -> "tuple[Stretch, Stretch]":
-        """The same in two, cut before a record."""
-        cut = self.records[middle].position
-        return (
-            Stretch(self.old, cut, self.records[:middle], [at for at in self.damages if at < cut]),
-            Stretch(cut, self.new, self.records[middle:], [at for at in self.damages if at >= cut]),
-        )
+def list_journals(folder: Path) -> dict[str, set[int]]:
+    """The journals in a folder by their ids, each with the numbers of its segments; empty where there is none."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return {}
+    found: dict[str, set[int]] = {}
+    for name in names:
+        if match := _NAME.fullmatch(name):
+            segments = found.setdefault(match[1], set())
+            if match[2]:
+                segments.add(int(match[2]))
+    return found
 
 
 def find_journals(folder: Path) -> list[str]:
     """The ids of the journals in a folder, in no meaningful order; empty where there is no such folder."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return sorted({match[1] for name in names if (match := _NAME.fullmatch(name))})
+    return sorted(list_journals(folder))
 
 
 class JournalReader:
-    """Reads one journal. Not thread-safe."""
+    """Reads one journal. Not thread-safe.
 
-    def __init__(self, folder: Path, journal_id: str) -> None:
+    `listed`: its segments, where the folder was listed a short while ago; among thousands of files that takes long.
+    """
+
+    def __init__(self, folder: Path, journal_id: str, listed: Set[int] | None = None) -> None:
         self.folder = folder
         self.journal_id = journal_id
         page = read_page(owner_path(folder, journal_id))
@@ -91,6 +86,9 @@ class JournalReader:
         self._died_in_this_boot = self.identity.boot_id == boot_id() != ""
         self._fd = -1
         self._fd_n = -1
+        self._listed = listed
+        self._final: set[int] | None = None
+        """The segments of a dead owner's journal that was adopted: they only become fewer, and by this reader alone."""
 
     def close(self) -> None:
         """Close the file that is open."""
@@ -108,10 +106,19 @@ class JournalReader:
         """
         stretch = Stretch(position, position)
         budget = max_bytes
-        segments = self._segments()
+        listed = self._segments()
+        gaps = gaps_in(self._page())  # after the listing, because what is given up is noted before it is removed
+        segments = {n for n in listed if not any(n in gap for gap in gaps)}
         # Because no record in a stretch means that there is none left: what is empty or damaged uses up no budget.
-        while segments and (budget > 0 or not stretch.records) and len(stretch.records) < max_records:
+        while (segments or gaps) and (budget > 0 or not stretch.records) and len(stretch.records) < max_records:
             n = self._segment_of(stretch.new, segments)
+            gap = next(
+                (g for g in gaps if base_of_segment(g.behind) > stretch.new and (n is None or g.first < n)), None
+            )
+            if gap is not None:
+                stretch.gaps.append((stretch.new, gap))
+                stretch.new = base_of_segment(gap.behind) + FIRST_FRAME
+                continue
             if n is None:
                 break
             base = base_of_segment(n)
@@ -121,7 +128,7 @@ class JournalReader:
             before = stretch.new
             over = self._read_segment(stretch, n, base, max_records, done=final or passed, passed=passed)
             budget -= stretch.new - before
-            if over and n + 1 in segments:
+            if over and (n + 1 in segments or any(gap.first == n + 1 for gap in gaps)):
                 stretch.new = base_of_segment(n + 1) + FIRST_FRAME
             elif over and any(other > n for other in segments):
                 stretch.damages.append(stretch.new)
@@ -164,12 +171,23 @@ class JournalReader:
         return found >= len(data)
 
     def _segments(self) -> set[int]:
-        try:
-            names = os.listdir(self.folder)
-        except OSError:
-            return set()
-        matches = (_NAME.fullmatch(name) for name in names if name.startswith(self.journal_id))
-        return {int(match[2]) for match in matches if match and match[2]}
+        if self._final is not None:
+            return set(self._final)
+        return list_journals(self.folder).get(self.journal_id, set())
+
+    def _remove_segment(self, n: int) -> bool:
+        gone = try_unlink(self.folder / segment_name(self.journal_id, n))
+        if gone and self._final is not None:
+            self._final.discard(n)
+        return gone
+
+    def _is_as_listed(self) -> bool:
+        """Whether the segments still are those that were listed. An owner makes them in the order of their numbers."""
+        listed = self._listed
+        if not listed:
+            return False
+        there = [(self.folder / segment_name(self.journal_id, n)).exists() for n in (*sorted(listed), max(listed) + 1)]
+        return all(there[:-1]) and not there[-1]
 
     @staticmethod
     def _segment_of(position: int, segments: set[int]) -> int | None:
@@ -210,20 +228,21 @@ class JournalReader:
 
     def losses(self, found: Sequence[tuple[int, int, str]] = (), at_ns: int = 0) -> list[Loss]:
         """What was lost in all, with (position, kind, reason) of what was found just now."""
-        page = read_page(owner_path(self.folder, self.journal_id)) or b""
+        page = self._page()
         return losses_in(page_with_found(page, found, at_ns) if found else page)
+
+    def _page(self) -> bytes:
+        return read_page(owner_path(self.folder, self.journal_id)) or b""
 
     def keep_found(self, found: Sequence[tuple[int, int, str]], at_ns: int) -> None:
         """Keep in the journal what was found, so that nobody counts it again; after the sink has it."""
-        path = owner_path(self.folder, self.journal_id)
-        page = read_page(path)
+        page = self._page()
         if found and page:
-            store_found(path, page_with_found(page, found, at_ns))
+            store_found(owner_path(self.folder, self.journal_id), page_with_found(page, found, at_ns))
 
     def ended_cleanly(self) -> bool:
         """Whether the owner said that its process ended in good order."""
-        page = read_page(owner_path(self.folder, self.journal_id))
-        return page is not None and is_clean(page)
+        return is_clean(self._page())
 
     def is_foreign(self, here: Identity) -> bool:
         """Whether the journal was written on another machine, where a lock tells nothing about its owner."""
@@ -241,7 +260,10 @@ class JournalReader:
         path = owner_path(self.folder, self.journal_id)
         if path.exists():
             fd = try_lock(path, adopting=True)
-            return None if fd is None else Adoption(fd)
+            if fd is None:
+                return None
+            self._final = set(self._listed or ()) if self._is_as_listed() else self._segments()
+            return Adoption(fd)
         if time.time() - self._changed_at() < ORPHAN_SECONDS:
             return None
         return Adoption(-1)
@@ -255,9 +277,8 @@ class JournalReader:
 
     def _understands(self) -> bool:
         """Whether none of the files has the format of a later version."""
-        page = read_page(owner_path(self.folder, self.journal_id)) or b""
-        return not is_of_later_version(page, OWNER_MAGIC) and all(
-            self._open_segment(n) != _LATER for n in self._segments()
+        return not is_of_later_version(self._page(), OWNER_MAGIC) and all(
+            self._open_segment(n) != _LATER for n in self._listed or self._segments()
         )
 
     def _changed_at(self) -> float:
@@ -274,8 +295,7 @@ class JournalReader:
     def unread_bytes(self, position: int) -> int:
         """About how many bytes of records stand behind a position."""
         total = 0
-        segments = self._segments()
-        for n in segments:
+        for n in self._segments() if self._listed is None else self._listed:
             base = base_of_segment(n)
             size = self._open_segment(n)
             start = max(FIRST_FRAME, position - base)
@@ -289,13 +309,27 @@ class JournalReader:
         """Remove the segments that lie wholly before a position."""
         for n in self._segments():
             if base_of_segment(n + 1) <= position:
-                try_unlink(self.folder / segment_name(self.journal_id, n))
+                self._remove_segment(n)
+
+    def segments(self) -> list[int]:
+        """The numbers of the segments that are there, in their order."""
+        return sorted(self._segments())
+
+    def give_up(self, n: int, counts: Mapping[int, int], first_at_ns: int, last_at_ns: int) -> bool:
+        """Remove a segment that not every sink has, with `counts` of what is in it by kind; whether it is removed."""
+        path = owner_path(self.folder, self.journal_id)
+        page = self._page()
+        if not any(n in gap for gap in gaps_in(page)):  # else somebody was killed who had noted it
+            noted = page_with_gap(page, n, counts, first_at_ns, last_at_ns)
+            if not page or noted is None or not store_gaps(path, noted):
+                return False
+        return self._remove_segment(n)
 
     def remove(self) -> None:
         """Remove all files of the journal; the owner file last, because it says whose they are."""
         self.close()
         for n in self._segments():
-            try_unlink(self.folder / segment_name(self.journal_id, n))
+            self._remove_segment(n)
         note_problem(self.folder, self.journal_id, [], 0)
         try_unlink(owner_path(self.folder, self.journal_id))
 

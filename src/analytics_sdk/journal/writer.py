@@ -21,7 +21,7 @@ from analytics_sdk.guard import trouble
 from analytics_sdk.journal.cleaning import encode_cleaned
 from analytics_sdk.journal.home import fork_flag, new_identity
 from analytics_sdk.journal.owner import Identity, Loss, Losses, OwnerFile, private_folder, try_unlink
-from analytics_sdk.journal.quota import Quota, Room, look, size_of_segment
+from analytics_sdk.journal.quota import MIN_FREE_BYTES, Quota, Room, Watch, look, size_of_segment
 from analytics_sdk.journal.record import (
     FIRST_FRAME,
     FIRST_SEGMENT_BYTES,
@@ -51,7 +51,7 @@ class JournalWriter:
         *,
         clock: Clock = SYSTEM_CLOCK,
         max_bytes: int = 2 << 30,
-        min_free_bytes: int = 512 << 20,
+        min_free_bytes: int = MIN_FREE_BYTES,
         on_full: Literal["drop", "block"] = "drop",
     ) -> None:
         self.folder = folder
@@ -59,6 +59,7 @@ class JournalWriter:
         """Called in the host's thread when a segment was taken into use; must only set a flag."""
         self.clock = clock
         self.quota = Quota(max_bytes, min_free_bytes)
+        self._watch = Watch()
         self.on_full = on_full
         self.encode = msgspec.msgpack.Encoder().encode
         self._locks: dict[int, threading.RLock] = {}
@@ -237,8 +238,7 @@ class JournalWriter:
     def _size_of(self, n: int, room: Room) -> int:
         """How large segment n may be, 0 where there is no room for it: then nobody tries again for a while."""
         self._reason = room.reason
-        size = size_of_segment(n, self.quota, room)
-        if size:
+        if size := size_of_segment(n, self.quota, room):
             return size
         self._next_try = time.monotonic() + RETRY_SECONDS
         self._problem = f"the journals in {self.folder} are at their {room.reason} limit"
@@ -275,7 +275,7 @@ class JournalWriter:
                     self._abandon()
                     return
                 segment = self._segment
-                room = look(self.folder, self.quota)
+                room = self._watch.look(self.folder, self.quota)
                 if self._spare is None and segment.is_busy(self.identity):
                     spare = self._make_segment(room) if size_of_segment(self._last_n + 1, self.quota, room) else None
                     if self._segment is segment:  # else a finalizer's record was faster, and this one stays empty

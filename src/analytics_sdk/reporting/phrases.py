@@ -339,5 +339,6 @@ PHRASES: dict[str, tuple[str, str]] = {
     "reason.disk": ("no disk or memory", "disque ou mémoire épuisés"),
     "reason.error": ("an error of ours", "une erreur de notre part"),
     "reason.damaged": ("damaged on disk", "endommagés sur le disque"),
+    "reason.outage": ("this database was away for too long", "base absente trop longtemps"),
     "reason.rejected": ("refused by the database", "refusés par la base"),
 }

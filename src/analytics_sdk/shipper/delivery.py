@@ -11,13 +11,16 @@ import msgspec
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import RejectedRecord, SinkError, SinkMisconfigured
 from analytics_sdk.guard import trouble
+from analytics_sdk.journal.gaps import losses_of
 from analytics_sdk.journal.owner import Loss, losses_found
 from analytics_sdk.journal.private import open_private
-from analytics_sdk.journal.reader import JournalReader, Stretch
+from analytics_sdk.journal.reader import JournalReader
+from analytics_sdk.journal.stretch import Stretch
 from analytics_sdk.rollup import Cells
 from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import lost_healings, merge
+from analytics_sdk.shipper.outage import Claim, claim_of
 from analytics_sdk.sinks.base import ADDED_REASONS, Batch, JournalIdentity, Positions, RollupSink, Sink
 from analytics_sdk.vocabulary import Kind
 
@@ -72,6 +75,8 @@ class Delivery:
             identity.boot_id,
         )
         self.positions: Positions | None = None
+        self.claim: Claim | None = None
+        """Where the sink stands as far as anybody here knows, also while its positions are not known for certain."""
         self._cells: Cells = {}
         self._folded_to = 0
         self._unfolded = 0
@@ -132,6 +137,7 @@ class Delivery:
             SinkError: what the sink said.
         """
         self.positions = positions = self.sink.position(self.journal)
+        self.claim = claim_of(positions)
         self._cells, self._unfolded = {}, 0
         self._folded_to = positions.rollups if isinstance(self.sink, RollupSink) else positions.rows
         self._fold_due = time.monotonic() + FOLD_EVERY_SECONDS
@@ -146,7 +152,7 @@ class Delivery:
         found += [(position, UNKNOWN_KIND, "damaged") for position in stretch.damages]
         found += [(position, int(Kind.STEP_END), "damaged") for position in lost_healings(decoded, origin)]
         try:
-            self._send(batch, found)
+            self._send(batch, stretch, found)
         except RejectedRecord as problem:
             if len(stretch.records) <= 1:
                 self._set_aside(stretch, problem)
@@ -157,13 +163,16 @@ class Delivery:
         self._moved(stretch)
         fold(self._cells, decoded, origin=origin)
 
-    def _send(self, batch: Batch, found: list[tuple[int, int, str]]) -> None:
+    def _send(self, batch: Batch, stretch: Stretch, found: list[tuple[int, int, str]]) -> None:
         """Write a batch with what is lost: the owner's running totals, and what was found in this very batch. Then keep
         what was found in the journal, so that its readers know of it."""
         now_ns = self.clock.time_ns()
         losses = self.reader.losses(found, now_ns)
         told = [one for one in losses if one.reason not in ADDED_REASONS] + losses_found(found, now_ns)
+        told += losses_of(gap for _, gap in stretch.gaps)
         batch.losses = [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in told]
+        if self.claim is not None:
+            self.claim = self.claim._replace(rows=batch.new_position)  # before, because the answer may be lost
         self.sink.write(batch)
         self.reader.keep_found(found, now_ns)
         self._losses = losses
@@ -172,6 +181,7 @@ class Delivery:
         assert self.positions is not None
         rollups = self.positions.rollups if isinstance(self.sink, RollupSink) else stretch.new
         self.positions = Positions(stretch.new, rollups)
+        self.claim = claim_of(self.positions)
         self.delivered_bytes += stretch.new - stretch.old
         self._folded_to = stretch.new
         self._unfolded += len(stretch.records)
@@ -181,6 +191,7 @@ class Delivery:
         trouble("rejected", "the sink refused a record, it is set aside: %s", problem)
         self._send(
             Batch(self.journal, stretch.old, stretch.new),
+            stretch,
             [(record.position, record.kind, "rejected") for record in stretch.records],
         )
         path = self.reader.folder / f"{self.journal.journal_id}.rejected"
@@ -209,6 +220,7 @@ class Delivery:
             self.positions = None  # because another shipper was faster, or the outcome is unknown
             raise
         self.positions = Positions(positions.rows, positions.rows)
+        self.claim = claim_of(self.positions)
         self._cells, self._unfolded = {}, 0
         self._fold_due = time.monotonic() + FOLD_EVERY_SECONDS
 
@@ -232,6 +244,7 @@ class Delivery:
             self.positions = None
             raise
         self.positions = Positions(at, at, settled=True)
+        self.claim = claim_of(self.positions)
 
 
 def _append_line(path: Path, line: bytes) -> None:

@@ -11,6 +11,7 @@ from analytics_sdk.errors import Fenced, SinkError, SinkMisconfigured
 from analytics_sdk.guard import logger, trouble
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.shipper.delivery import Backoff, Delivery
+from analytics_sdk.shipper.outage import make_room
 from analytics_sdk.sinks.base import Sink
 
 SinkMaker = Callable[[], Sink]
@@ -124,6 +125,14 @@ class Fleet:
             return 0
         return delivery.done_to if what == "done_to" else delivery.positions.rows
 
+    def make_room(self, reader: JournalReader, is_short: Callable[[], bool]) -> None:
+        """Where the journals are full, give up what one sink has and another, which is away, lacks."""
+        if len(self._berths) > 1 and is_short():
+            self.fold()
+            reader.release_before(self.done_to(reader.journal_id))
+            known = [self._deliveries.get((reader.journal_id, i)) for i in range(len(self._berths))]
+            make_room(reader, [None if delivery is None else delivery.claim for delivery in known], is_short)
+
     def look_up(self, reader: JournalReader) -> int:
         """Ask every sink how far a journal has come, because somebody else delivers it."""
         for i, berth in enumerate(self._berths):
@@ -152,6 +161,10 @@ class Fleet:
         """Let sinks that failed be tried again now."""
         for berth in self._berths:
             berth.backoff.hurry()
+
+    def must_wait(self) -> bool:
+        """Whether it is too early to try any of them again."""
+        return all(berth.backoff.must_wait() for berth in self._berths)
 
     def problems(self) -> list[str]:
         """What keeps sinks from taking anything, one line each."""

@@ -13,7 +13,8 @@ from analytics_sdk.errors import JournalError
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import note_problem
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.quota import Quota, Watch
+from analytics_sdk.journal.reader import JournalReader, list_journals
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
 from analytics_sdk.shipper.shipper import LOCK_NAME, ship_journal
 
@@ -60,11 +61,19 @@ def ship_pass(
     *,
     adopt_foreign: bool = False,
     on_progress: Callable[[Shipment], None] | None = None,
+    quota: Quota | None = None,
 ) -> Shipment:
     """Deliver every journal of the folder once: the dead's wholly, the living's as far as written.
 
-    `on_progress` is called after each stretch that was delivered.
+    `on_progress` is called after each stretch that was delivered. `quota`: where it leaves too little
+    room, what a sink that is away lacks is given up.
     """
+
+    watch = Watch()
+
+    def short() -> bool:
+        return quota is not None and watch.is_short(folder, quota)
+
     shipment = Shipment()
     records_before, bytes_before = fleet.delivered_records, fleet.delivered_bytes
 
@@ -76,12 +85,12 @@ def ship_pass(
 
     fleet.on_delivered = count
     here = new_identity()
-    for journal_id in find_journals(folder):
-        reader = JournalReader(folder, journal_id)
+    for journal_id, listed in list_journals(folder).items():
+        reader = JournalReader(folder, journal_id, listed)
         adoption = reader.adopt(here, adopt_foreign=adopt_foreign)
         if adoption is not None:
             try:
-                gone = ship_journal(fleet, reader)
+                gone = ship_journal(fleet, reader, short)
             finally:
                 adoption.close()
             shipment.finished += gone
@@ -92,6 +101,7 @@ def ship_pass(
         else:
             complete = fleet.deliver(reader, final=False)
             reader.release_before(fleet.done_to(journal_id))
+            fleet.make_room(reader, short)
             reader.close()
             shipment.living += 1
             shipment.unfinished += not complete
@@ -125,6 +135,7 @@ def ship_forever(
     interval_seconds: float,
     should_stop: Callable[[], bool],
     adopt_foreign: bool = False,
+    quota: Quota | None = None,
     on_pass: Callable[[Shipment], None] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> None:
@@ -137,7 +148,7 @@ def ship_forever(
     try:
         with ship_lock(folder):
             while not should_stop():
-                shipment = ship_pass(fleet, folder, adopt_foreign=adopt_foreign)
+                shipment = ship_pass(fleet, folder, adopt_foreign=adopt_foreign, quota=quota)
                 if shipment.problems != noted:
                     note_problem(folder, "ship", shipment.problems, clock.time_ns())
                     noted = shipment.problems
@@ -165,10 +176,10 @@ class Undelivered:
 def undelivered(folder: Path, position_of: Callable[[str], int]) -> Undelivered:
     """What has not been delivered yet, changing nothing. `position_of`: how far the sink has come with a journal."""
     living = foreign = total = 0
-    journal_ids = find_journals(folder)
+    journals = list_journals(folder)
     here = new_identity()
-    for journal_id in journal_ids:
-        reader = JournalReader(folder, journal_id)
+    for journal_id, listed in journals.items():
+        reader = JournalReader(folder, journal_id, listed)
         try:
             total += reader.unread_bytes(position_of(journal_id))
             if reader.is_foreign(here):
@@ -177,4 +188,4 @@ def undelivered(folder: Path, position_of: Callable[[str], int]) -> Undelivered:
             living += not reader.is_dead(here)
         finally:
             reader.close()
-    return Undelivered(len(journal_ids), living, foreign, total)
+    return Undelivered(len(journals), living, foreign, total)

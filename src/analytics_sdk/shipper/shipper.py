@@ -9,20 +9,25 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.owner import Identity
 from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import note_problem
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.quota import Watch
+from analytics_sdk.journal.reader import JournalReader, list_journals
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper.bell import Bell
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
 
 ORPHANS_EVERY_SECONDS = 5.0
+ORPHANS_A_TURN = 64
+ORPHANS_APART = 100
+"""What is spent of the host's CPU on journals of the dead is followed by so many times as long without."""
 LOCK_NAME = "ship.lock"
 _TRIES_TO_SETTLE = 3
 """Another shipper that takes the owner for alive may deliver the same journal meanwhile, and be faster."""
@@ -57,6 +62,9 @@ class Shipper:
         self._resting = False
         self._reader: JournalReader | None = None
         self._orphans_due = 0.0
+        self._orphans: list[tuple[str, set[int]]] = []
+        """What is left of the listing that is being gone through."""
+        self._watch = Watch()
         self._noted: list[str] = []
 
     # ---------------------------------------------------------------- asked by others
@@ -137,9 +145,11 @@ class Shipper:
             return True  # because in a forked child that recorded nothing, the open sinks are the parent's
         deadline = time.monotonic() + timeout
         done = self.flush(timeout, deadline)
-        self._orphans_due = 0.0
-        if done and self._thread is not None:
+        self._orphans, more = [], done and self._thread is not None
+        while more and time.monotonic() < deadline:
+            self._orphans_due = 0.0
             self._one_turn(max(0.0, deadline - time.monotonic()))
+            more = bool(self._orphans)
         self._stopping = True
         self._bell.ring()
         thread = self._thread
@@ -225,6 +235,7 @@ class Shipper:
             return
         self.fleet.deliver(reader, final=False)
         reader.release_before(self.fleet.done_to(reader.journal_id))
+        self.fleet.make_room(reader, self._is_short)
         problems = self.fleet.problems()
         if problems != self._noted:
             note_problem(self.folder, reader.journal_id, problems, self._clock.time_ns())
@@ -235,34 +246,55 @@ class Shipper:
         if reader is not None:
             self.fleet.look_up(reader)
 
+    def _is_short(self) -> bool:
+        """Whether room has to be made. Never where the user chose to wait for room rather than to lose something."""
+        return self.writer.on_full != "block" and self._watch.is_short(self.folder, self.writer.quota)
+
     def _deliver_orphans(self) -> None:
-        own = self.writer.identity.journal_id if self.writer.identity is not None else None
+        """Deliver what dead processes left, some of them a turn: the host must not feel how many there are."""
+        if self.fleet.must_wait():
+            return
+        began = time.thread_time()
         here = self.writer.identity or new_identity()
-        for journal_id in find_journals(self.folder):
-            if journal_id == own or self._stopping:
-                continue
-            reader = JournalReader(self.folder, journal_id)
-            adoption = reader.adopt(here)
-            if adoption is None:
-                continue
-            try:
-                ship_journal(self.fleet, reader)
-            finally:
-                adoption.close()
+        self._orphans = self._orphans or list(list_journals(self.folder).items())
+        for _ in range(ORPHANS_A_TURN):
+            if not self._orphans or self._stopping:
+                break
+            self._deliver_orphan(*self._orphans.pop(), here)
             if self._bell.is_rung():
-                self._orphans_due = 0.0  # because somebody waits for our own journal: the other dead can wait
-                return
+                return  # because somebody waits for our own journal: the other dead can wait
+        pause = ORPHANS_APART * (time.thread_time() - began)
+        self._orphans_due = time.monotonic() + (pause if self._orphans else max(pause, ORPHANS_EVERY_SECONDS))
+
+    def _deliver_orphan(self, journal_id: str, listed: set[int], here: Identity) -> None:
+        if self.writer.identity is not None and journal_id == self.writer.identity.journal_id:
+            return
+        reader = JournalReader(self.folder, journal_id, listed)
+        adoption = reader.adopt(here)
+        if adoption is None:
+            reader.close()
+            return
+        try:
+            ship_journal(self.fleet, reader, self._is_short)
+        finally:
+            adoption.close()
 
 
-def ship_journal(fleet: Fleet, reader: JournalReader) -> bool:
-    """Deliver, judge and remove the journal of a dead owner, whose lock the caller holds; whether it is gone."""
+def ship_journal(fleet: Fleet, reader: JournalReader, is_short: Callable[[], bool] | None = None) -> bool:
+    """Deliver, judge and remove the journal of a dead owner, whose lock the caller holds; whether it is gone.
+
+    `is_short`: whether there is too little room for what comes, so that what a sink that is away lacks is given up.
+    """
     try:
         for _ in range(_TRIES_TO_SETTLE):
-            if not _deliver_whole(fleet, reader):
-                return False
-            if fleet.settle(reader):
+            whole = _deliver_whole(fleet, reader)
+            if fleet.settle(reader):  # also where one sink lacks something: the others have all of it
                 reader.remove()
                 return True
+            if not whole:
+                break
+        if is_short is not None:
+            fleet.make_room(reader, is_short)
         return False
     finally:
         reader.close()

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from analytics_sdk.rollup import Cells
+from analytics_sdk.vocabulary import OUTAGE
 
 
 class JournalIdentity(msgspec.Struct, frozen=True):
@@ -106,7 +107,7 @@ LOSS_COLUMNS = ("kind", "reason", "n", "first_at_ns", "last_at_ns")
 """`n` is the journal's running total for (kind, reason), and replaces what is stored; but what delivery itself finds
 out, the reasons in ADDED_REASONS, is what this batch adds."""
 
-ADDED_REASONS = frozenset({"damaged", "rejected"})
+ADDED_REASONS = frozenset({"damaged", "rejected", OUTAGE})
 
 Row = tuple[object, ...]
 

@@ -26,6 +26,7 @@ LOSS_ADVICE = {
     "disk": "make room on the disk of the journals",
     "error": "set the logger analytics_sdk to DEBUG to see why",
     "damaged": "look at the disk of the journals: what stood there could not be read",
+    "outage": "this database was away until the journals were full; your other sinks may have it",
     "rejected": "the database refused values; they stand in the journals' folder in *.rejected",
 }
 
