@@ -17,6 +17,8 @@ HOUR_NS = 3_600_000_000_000
 MAX_FINGERPRINTS = 100
 """Distinct errors kept a cell; what comes beyond counts under OTHER."""
 OTHER = "__other__"
+MAX_SUM_NS = (1 << 63) - 1
+"""Durations of 292 years together: what is added beyond could not be stored."""
 TIMED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT})
 """Endings whose duration enters averages and percentiles: the work ran its course."""
 
@@ -66,7 +68,7 @@ class StrategyCount(msgspec.Struct, array_like=True):
     def add(self, other: "StrategyCount") -> None:
         self.attempts += other.attempts
         self.succeeded += other.succeeded
-        self.total_duration_ns += other.total_duration_ns
+        self.total_duration_ns = min(self.total_duration_ns + other.total_duration_ns, MAX_SUM_NS)
         self.verified += other.verified
         self.refuted += other.refuted
 
@@ -96,7 +98,7 @@ class Cell(msgspec.Struct, array_like=True):
             self.first_pass += 1
         if duration_ns is None or status not in TIMED:
             return
-        self.sum_ns += duration_ns
+        self.sum_ns = min(self.sum_ns + duration_ns, MAX_SUM_NS)
         self.min_ns = duration_ns if self.min_ns is None else min(self.min_ns, duration_ns)
         self.max_ns = duration_ns if self.max_ns is None else max(self.max_ns, duration_ns)
         bucket = bucket_of(duration_ns)
@@ -138,7 +140,7 @@ class Cell(msgspec.Struct, array_like=True):
         self.healed_failed += other.healed_failed
         self.healed_timeout += other.healed_timeout
         self.first_pass += other.first_pass
-        self.sum_ns += other.sum_ns
+        self.sum_ns = min(self.sum_ns + other.sum_ns, MAX_SUM_NS)
         if other.min_ns is not None:
             self.min_ns = other.min_ns if self.min_ns is None else min(self.min_ns, other.min_ns)
         if other.max_ns is not None:
