@@ -7,6 +7,7 @@ counts once in `failed` and once in `healed_failed`, and the reader does the ari
 import hashlib
 import re
 import zlib
+from collections.abc import Mapping
 
 import msgspec
 
@@ -17,6 +18,9 @@ HOUR_NS = 3_600_000_000_000
 MAX_FINGERPRINTS = 100
 """Distinct errors kept a cell; what comes beyond counts under OTHER."""
 OTHER = "__other__"
+MAX_NODES = 10_000
+"""Nodes with cells of their own in one workflow, hour and journal; what comes beyond counts under OTHER. Because all of
+them are read, added to and written together, in the memory of the host."""
 MAX_SUM_NS = (1 << 63) - 1
 """Durations of 292 years together: what is added beyond could not be stored."""
 TIMED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT})
@@ -178,6 +182,16 @@ def cell_of(cells: Cells, workflow_id: str | None, node_id: str, started_at_ns: 
     if cell is None:
         cell = nodes[node_id] = Cell()
     return cell
+
+
+def add_nodes(kept: dict[str, Cell], new: Mapping[str, Cell]) -> None:
+    """Add cells of one workflow and hour to the stored ones, of which there are never many more than MAX_NODES.
+
+    A node that has a cell keeps it and one that has none will get none, so all facts of a node stay together.
+    """
+    for node_id, cell in new.items():
+        has_room = node_id in kept or node_id == WHOLE or len(kept) < MAX_NODES
+        kept.setdefault(node_id if has_room else OTHER, Cell()).add(cell)
 
 
 def encode_nodes(nodes: dict[str, Cell]) -> bytes:
