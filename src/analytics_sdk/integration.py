@@ -5,7 +5,6 @@ and a count, and what can be kept of it is kept.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -329,9 +328,8 @@ def _at_ns(moment: object) -> int | None:
         return None
     try:
         microseconds: float = moment.timestamp() * 1e6  # type: ignore[attr-defined]  # because what has none is caught
-        at_ns = round(microseconds) * 1000
-        if abs(at_ns) < 1 << 62:  # the years 1823 to 2116, because no database keeps much more
-            return at_ns
+        if abs(microseconds) < 4.6e15:  # the years 1824 to 2115, because no database keeps much more
+            return round(microseconds) * 1000
     except Exception:  # because a host may pass anything, and year 1 has no local time
         pass
     trouble("time", "a time of the host's makes no sense (%s); ours is used", type(moment).__name__)
@@ -344,9 +342,9 @@ def _duration_ns(duration: object) -> int | None:
         return None
     try:
         seconds = float(duration)  # type: ignore[arg-type]  # because what is no number is caught
-        if math.isfinite(seconds) and 0 <= seconds < 4e9:
+        if 0 <= seconds < 4e9:  # which NaN is not
             return round(seconds * 1e9)
     except Exception:  # because a host may pass anything
         pass
-    trouble("duration", "a duration of the host's makes no sense (%s); ours is used", text_of(repr(duration), 40))
+    trouble("duration", "a duration of the host's makes no sense (%s); ours is used", text_of(duration, 40))
     return None
