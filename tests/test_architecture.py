@@ -49,6 +49,8 @@ BARE_MS = 45
 """What that takes on a quiet machine; where it takes longer, we are allowed as much longer."""
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 60
+WRITTEN_BY_HAND = {"sinks/schema.py", "sinks/migrations.py", "sinks/sqlite.py", "sinks/postgres.py"}
+"""Where SQL is put together as text."""
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 """What may be longer, each with its reason."""
@@ -156,7 +158,34 @@ def test_nothing_reads_pickles_or_runs_text_from_outside() -> None:
                 assert not runs_text, f"{name_of(path)}:{node.lineno}"
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-                assert not {"pickle", "marshal", "shelve"} & set(names), f"{name_of(path)}:{node.lineno}"
+                modules = {name.split(".")[0] for name in names}
+                unsafe = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "yaml", "jsonpickle"}
+                assert not unsafe & modules, f"{name_of(path)}:{node.lineno}"
+
+
+def test_nothing_opens_a_connection_but_the_database_driver() -> None:
+    """No phone-home, no update check: the demo's own little server on loopback is all that knows the network."""
+    allowed = {"cli/demo_material.py", "cli/demo_loop.py", "journal/home.py"}  # the last for the name of the machine
+    network = {"socket", "urllib.request", "http.client", "http.server", "requests", "httpx", "aiohttp", "smtplib"}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+                assert not names & network or name_of(path) in allowed, f"{name_of(path)}:{node.lineno}"
+
+
+def test_sql_is_written_by_hand_in_few_places_and_its_names_come_from_the_code() -> None:
+    """Everywhere else SQLAlchemy binds each value. What these places put into a text are names of our own tables and
+    columns, checked settings, and numbers; no id, tag or message."""
+    by_hand = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and part_of(path) != "reporting":  # which writes text on paper
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                made_up = name in ("exec_driver_sql", "text") and not isinstance(node.args[0], ast.Constant)
+                if made_up or (name in ("execute", "copy") and isinstance(node.args[0], ast.JoinedStr)):
+                    by_hand.add(name_of(path))
+    assert by_hand == WRITTEN_BY_HAND
 
 
 def test_files_stay_short() -> None:

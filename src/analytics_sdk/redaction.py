@@ -35,7 +35,7 @@ def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
         # scheme://user:password@host; a password may hold @ and /, though it should not
         (
             re.compile(
-                r"(?<=://)(?:[^\s/?#\"'<>@]{0,256}:(?!\d{1,5}(?:[/?#]|$))[^\s\"'<>]{0,256}|[^\s/?#\"'<>]{0,256})@"
+                r"(?<=://)(?:[^\s/?#\"'<>@]{0,256}:(?!\d{1,5}(?:[/?#]|$))[^\s\"'<>]{0,2048}|[^\s/?#\"'<>]{0,256})@"
             ),
             f"{REDACTED}@",
         ),

@@ -61,6 +61,38 @@ def test_a_url_that_is_an_id_keeps_its_password_out_of_the_journal(folder: Path)
     assert [row["workflow_id"] for row in system.stats()["workflows"]] == [URL.replace(f"me:{SECRET}", "[redacted]")]
 
 
+def test_nothing_of_a_call_is_kept_but_ids_times_outcomes_and_the_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No argument, no result, no local variable, no attribute, no environment, no source text, no traceback."""
+    system = configure(sink="sqlite:///a.db", flush_interval_seconds=3600)
+    monkeypatch.setenv("TEST_SECRET", "in-the-environment")
+
+    class Node:
+        node_id, action_type, comment = "the-node", "the-action", "in-an-attribute"
+
+    @track_step
+    def step(node: Node, plain: str, *, keyword: str = "in-a-default") -> str:
+        local = "in-a-local"
+        if plain == "fail":
+            raise KeyError("the-message") from RuntimeError("in-a-cause")
+        return local.replace("local", "result")
+
+    @track_workflow
+    def flow(argument: str) -> list[str]:
+        step(Node(), "in-an-argument")
+        return [step(Node(), "fail", keyword="in-a-keyword")]
+
+    with pytest.raises(KeyError):
+        flow("in-an-argument")
+    assert system.flush()
+    for told in ("the-node", "the-action", "KeyError", "the-message"):
+        assert places_with(folder, told), told
+    for untold in ("argument", "default", "local", "result", "keyword", "attribute", "environment", "cause"):
+        assert places_with(folder, f"in-an-{untold}") + places_with(folder, f"in-a-{untold}") == []
+    assert places_with(folder, "in-the-environment") + places_with(folder, Path(__file__).name) == []
+
+
 def raise_chained() -> None:
     try:
         raise RuntimeError(f"cause {URL}")
