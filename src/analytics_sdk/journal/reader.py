@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from analytics_sdk.guard import trouble
+from analytics_sdk.journal.adoption import Adoption
 from analytics_sdk.journal.gaps import gaps_in, page_with_gap, store_gaps
 from analytics_sdk.journal.home import boot_id
 from analytics_sdk.journal.owner import (
@@ -49,6 +50,7 @@ WINDOW_BYTES = 1 << 20
 _LATER = -2
 ORPHAN_SECONDS = 60.0
 """A journal whose owner file is gone counts as without owner when it has not changed for this long."""
+SETTLED_NS = 100_000_000
 _NAME = re.compile(r"([0-9a-f]{32})(?:\.owner|-(\d{8})\.seg)")
 
 
@@ -87,6 +89,8 @@ class JournalReader:
         self._fd = -1
         self._fd_n = -1
         self._listed = listed
+        self._known: set[int] = set()
+        self._known_at_ns = -1
         self._final: set[int] | None = None
         """The segments of a dead owner's journal that was adopted: they only become fewer, and by this reader alone."""
 
@@ -173,7 +177,16 @@ class JournalReader:
     def _segments(self) -> set[int]:
         if self._final is not None:
             return set(self._final)
-        return list_journals(self.folder).get(self.journal_id, set())
+        try:
+            changed_at_ns = os.stat(self.folder).st_mtime_ns
+            if changed_at_ns != self._known_at_ns:
+                names = [name for name in os.listdir(self.folder) if name.startswith(self.journal_id)]
+                self._known = {int(match[2]) for name in names if (match := _NAME.fullmatch(name)) and match[2]}
+                # not where it has just changed, because a change within the same tick of the clock would not show
+                self._known_at_ns = changed_at_ns if time.time_ns() - changed_at_ns > SETTLED_NS else -1
+        except OSError:
+            return set()
+        return set(self._known)
 
     def _remove_segment(self, n: int) -> bool:
         gone = try_unlink(self.folder / segment_name(self.journal_id, n))
@@ -248,7 +261,7 @@ class JournalReader:
         """Whether the journal was written on another machine, where a lock tells nothing about its owner."""
         return bool(self.identity.machine_id) and self.identity.machine_id != here.machine_id
 
-    def adopt(self, here: Identity, *, adopt_foreign: bool = False) -> "Adoption | None":
+    def adopt(self, here: Identity, *, adopt_foreign: bool = False) -> Adoption | None:
         """Take over a journal whose owner is dead; None where it lives, or where that cannot be known."""
         if self.is_foreign(here) and not adopt_foreign:
             return None
@@ -332,16 +345,3 @@ class JournalReader:
             self._remove_segment(n)
         note_problem(self.folder, self.journal_id, [], 0)
         try_unlink(owner_path(self.folder, self.journal_id))
-
-
-class Adoption:
-    """The right to deliver and remove a dead owner's journal: its lock, held until `close`."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def close(self) -> None:
-        """Give the lock up."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
