@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.owner import OWNER_MAGIC, SIZE, owner_path
-from analytics_sdk.journal.reader import find_journals
 from analytics_sdk.journal.record import FIRST_FRAME, FRAME, SYNC, SegmentHeader, salts, segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper import shipper as shipping
