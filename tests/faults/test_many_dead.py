@@ -91,7 +91,7 @@ def test_thousands_of_dead_journals_cost_the_host_next_to_nothing_while_a_databa
         before = time.thread_time()
         shipper._turn()
         idle.append(time.thread_time() - before)
-    assert len(here.steps) == 4 * shipping.ORPHANS_A_TURN + 1
+    assert 0 <= len(here.steps) - 4 * shipping.ORPHANS_A_TURN <= 1  # our own is one more, or one of those
     assert len(find_journals(tmp_path / "journals")) == MANY + 1
     assert min(idle) < 0.01
     shipper.close(0)
