@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.listing import find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper.once import ship_once

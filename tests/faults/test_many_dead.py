@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.owner import OWNER_MAGIC, SIZE, owner_path
-from analytics_sdk.journal.reader import find_journals
 from analytics_sdk.journal.record import FIRST_FRAME, FRAME, SYNC, SegmentHeader, salts, segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper import shipper as shipping
@@ -91,7 +91,7 @@ def test_thousands_of_dead_journals_cost_the_host_next_to_nothing_while_a_databa
         before = time.thread_time()
         shipper._turn()
         idle.append(time.thread_time() - before)
-    assert len(here.steps) == 4 * shipping.ORPHANS_A_TURN + 1
+    assert 0 <= len(here.steps) - 4 * shipping.ORPHANS_A_TURN <= 1  # our own is one more, or one of those
     assert len(find_journals(tmp_path / "journals")) == MANY + 1
     assert min(idle) < 0.01
     shipper.close(0)
