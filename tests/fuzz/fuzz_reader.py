@@ -12,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.owner import owner_path
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import Record, segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper.decoding import decode
