@@ -5,7 +5,6 @@ and a count, and what can be kept of it is kept.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -329,21 +328,23 @@ def _at_ns(moment: object) -> int | None:
         return None
     try:
         microseconds: float = moment.timestamp() * 1e6  # type: ignore[attr-defined]  # because what has none is caught
-        return round(microseconds) * 1000
+        if abs(microseconds) < 4.6e15:  # the years 1824 to 2115, because no database keeps much more
+            return round(microseconds) * 1000
     except Exception:  # because a host may pass anything, and year 1 has no local time
-        trouble("time", "a time of the host's makes no sense (%s); ours is used", type(moment).__name__)
-        return None
+        pass
+    trouble("time", "a time of the host's makes no sense (%s); ours is used", type(moment).__name__)
+    return None
 
 
 def _duration_ns(duration: object) -> int | None:
-    """Seconds in nanoseconds. None, with one log line, for NaN, infinite, negative or no number at all."""
+    """Seconds in nanoseconds. None, with one log line, for NaN, negative, more than 126 years or no number at all."""
     if duration is None:
         return None
     try:
         seconds = float(duration)  # type: ignore[arg-type]  # because what is no number is caught
-        if math.isfinite(seconds) and 0 <= seconds < 9e9:
+        if 0 <= seconds < 4e9:  # which NaN is not
             return round(seconds * 1e9)
     except Exception:  # because a host may pass anything
         pass
-    trouble("duration", "a duration of the host's makes no sense (%s); ours is used", text_of(repr(duration), 40))
+    trouble("duration", "a duration of the host's makes no sense (%s); ours is used", text_of(duration, 40))
     return None

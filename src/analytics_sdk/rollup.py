@@ -7,6 +7,7 @@ counts once in `failed` and once in `healed_failed`, and the reader does the ari
 import hashlib
 import re
 import zlib
+from collections.abc import Mapping
 
 import msgspec
 
@@ -17,6 +18,11 @@ HOUR_NS = 3_600_000_000_000
 MAX_FINGERPRINTS = 100
 """Distinct errors kept a cell; what comes beyond counts under OTHER."""
 OTHER = "__other__"
+MAX_NODES = 10_000
+"""Nodes with cells of their own in one workflow, hour and journal; what comes beyond counts under OTHER. Because all of
+them are read, added to and written together, in the memory of the host."""
+MAX_SUM_NS = (1 << 63) - 1
+"""Durations of 292 years together: what is added beyond could not be stored."""
 TIMED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT})
 """Endings whose duration enters averages and percentiles: the work ran its course."""
 
@@ -66,7 +72,7 @@ class StrategyCount(msgspec.Struct, array_like=True):
     def add(self, other: "StrategyCount") -> None:
         self.attempts += other.attempts
         self.succeeded += other.succeeded
-        self.total_duration_ns += other.total_duration_ns
+        self.total_duration_ns = min(self.total_duration_ns + other.total_duration_ns, MAX_SUM_NS)
         self.verified += other.verified
         self.refuted += other.refuted
 
@@ -96,7 +102,7 @@ class Cell(msgspec.Struct, array_like=True):
             self.first_pass += 1
         if duration_ns is None or status not in TIMED:
             return
-        self.sum_ns += duration_ns
+        self.sum_ns = min(self.sum_ns + duration_ns, MAX_SUM_NS)
         self.min_ns = duration_ns if self.min_ns is None else min(self.min_ns, duration_ns)
         self.max_ns = duration_ns if self.max_ns is None else max(self.max_ns, duration_ns)
         bucket = bucket_of(duration_ns)
@@ -138,7 +144,7 @@ class Cell(msgspec.Struct, array_like=True):
         self.healed_failed += other.healed_failed
         self.healed_timeout += other.healed_timeout
         self.first_pass += other.first_pass
-        self.sum_ns += other.sum_ns
+        self.sum_ns = min(self.sum_ns + other.sum_ns, MAX_SUM_NS)
         if other.min_ns is not None:
             self.min_ns = other.min_ns if self.min_ns is None else min(self.min_ns, other.min_ns)
         if other.max_ns is not None:
@@ -176,6 +182,16 @@ def cell_of(cells: Cells, workflow_id: str | None, node_id: str, started_at_ns: 
     if cell is None:
         cell = nodes[node_id] = Cell()
     return cell
+
+
+def add_nodes(kept: dict[str, Cell], new: Mapping[str, Cell]) -> None:
+    """Add cells of one workflow and hour to the stored ones, of which there are never many more than MAX_NODES.
+
+    A node that has a cell keeps it and one that has none will get none, so all facts of a node stay together.
+    """
+    for node_id, cell in new.items():
+        has_room = node_id in kept or node_id == WHOLE or len(kept) < MAX_NODES
+        kept.setdefault(node_id if has_room else OTHER, Cell()).add(cell)
 
 
 def encode_nodes(nodes: dict[str, Cell]) -> bytes:

@@ -70,4 +70,7 @@ def status_of_word(word: object) -> int:
 def error_type_of(error: BaseException) -> str:
     """The exception's class, with its module unless it is built in."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    except Exception:  # because the class of a class may answer as it likes
+        return "Exception"

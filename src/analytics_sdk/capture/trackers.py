@@ -313,7 +313,7 @@ def total_of(total: object) -> int | None:
         return None
     try:
         number = int(total)  # type: ignore[call-overload]  # because whatever it is, int() says
-        if number >= 0:
+        if 0 <= number < 1 << 63:  # because no database keeps more
             return int(number)
     except Exception:  # because the host may give anything: NaN, a string, an object
         pass

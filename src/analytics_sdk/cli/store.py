@@ -11,7 +11,7 @@ import typer
 from analytics_sdk.cli.terminal import counted
 from analytics_sdk.config import Settings, resolve, sqlite_file
 from analytics_sdk.errors import AnalyticsError, SettingError, SinkUnavailable
-from analytics_sdk.journal.reader import find_journals
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.reporting.words import Words, make_inert
 from analytics_sdk.shipper.once import Undelivered, undelivered
 from analytics_sdk.sinks import describe, make_sink
@@ -127,8 +127,10 @@ def undelivered_json(found: Undelivered) -> dict[str, int]:
 
 def guess_workflow(query: "Query", workflow: str) -> str | None:
     """A line that says which stored workflow was probably meant; None where that one is stored, or nothing is."""
+    from analytics_sdk.query.query import kept_id  # here, because it loads the database library
+
     known = query.workflow_ids()
-    if not known or workflow in known:
+    if not known or kept_id(workflow) in known:
         return None
     lower = {one.lower(): one for one in reversed(known)}
     near = get_close_matches(workflow.lower(), lower, n=1)

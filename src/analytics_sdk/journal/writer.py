@@ -28,6 +28,7 @@ from analytics_sdk.journal.record import (
     FRAME_BYTES,
     SYNC,
     base_of_segment,
+    segment_name,
 )
 from analytics_sdk.journal.segment import NO_SEGMENT, Segment
 from analytics_sdk.vocabulary import NO_START, Kind
@@ -229,9 +230,11 @@ class JournalWriter:
                 return None
             self._last_n = n
             return Segment(self.folder, self.identity.journal_id, n, size)
-        except OSError as problem:
-            if self._last_n == n:
+        except BaseException as problem:  # an interrupt too, because a number that nobody used looks like a loss
+            if self._last_n == n and not (self.folder / segment_name(self.identity.journal_id, n)).exists():
                 self._last_n = n - 1
+            if not isinstance(problem, OSError):
+                raise
             self._failed(problem)
             return None
 
@@ -242,9 +245,7 @@ class JournalWriter:
             return size
         self._next_try = time.monotonic() + RETRY_SECONDS
         self._problem = f"the journals in {self.folder} are at their {room.reason} limit"
-        trouble(
-            "full", "the journals in %s are at their %s limit: records are lost, and counted", self.folder, room.reason
-        )
+        trouble("full", "%s: records are lost, and counted", self._problem)
         return 0
 
     def _failed(self, problem: Exception) -> None:
@@ -335,8 +336,7 @@ class JournalWriter:
         with self._lock():
             if self._forked():
                 return
-            owner, segment, spare = self._owner, self._segment, self._spare
-            identity = self.identity
+            owner, segment, spare, identity = self._owner, self._segment, self._spare, self.identity
             ours = owner is not None and owner.holds_lock()
             if segment is not NO_SEGMENT:
                 segment.limit = 0  # because a thread may still hold it

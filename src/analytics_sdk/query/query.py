@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from analytics_sdk.errors import AnalyticsError
+from analytics_sdk.guard import text_of
 from analytics_sdk.query.aggregates import gather
 from analytics_sdk.query.reader import Loss, Reader, Snapshot, Workflows
 from analytics_sdk.query.results import Distribution, ExecutionRow, ExecutionUsage, Point, SampleRow, Stats, Timeline
@@ -16,6 +17,7 @@ from analytics_sdk.query.stats import (
 from analytics_sdk.query.usage import describe_resources, usage_of
 from analytics_sdk.query.window import Span, Window, ceil_hour, plan_reading, to_datetime
 from analytics_sdk.rollup import HOUR_NS, WHOLE, hour_of
+from analytics_sdk.sinks.rows import without_nul
 
 CHEAP_ROWS = 20_000
 """So many rows of one part hour are read one by one rather than widening a relative window over it."""
@@ -202,7 +204,14 @@ class Query:
 
 
 def _listed(workflow_ids: str | Sequence[str] | None) -> Workflows:
-    return [workflow_ids] if isinstance(workflow_ids, str) else workflow_ids
+    if workflow_ids is None:
+        return None
+    return [kept_id(one) for one in ([workflow_ids] if isinstance(workflow_ids, str) else workflow_ids)]
+
+
+def kept_id(workflow_id: str) -> str:
+    """An id of the host's as it is kept: cut, valid, without a password. So what was recorded under it is found."""
+    return without_nul(text_of(workflow_id))
 
 
 def _is_busy(snapshot: Snapshot, workflows: Workflows, edge_ns: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from analytics_sdk.events import ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart, Verdict
+from analytics_sdk.events import LARGEST, ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart, Verdict
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Row
 from analytics_sdk.vocabulary import CANCELLED, FAILED, STATUSES, VERDICTS, Kind
 
@@ -90,6 +90,10 @@ def status_word(index: int) -> str:
     return STATUSES[recorded_status(index)]
 
 
+def _ended_at_ns(event: ExecutionEnd | StepEnd) -> int:
+    return min(event.started_at_ns + event.duration_ns, LARGEST)
+
+
 def _json(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
@@ -132,7 +136,7 @@ def _execution_row(key: int, position: int, event: ExecutionEnd) -> Row:
         event.workflow_id,
         status_word(event.status),
         event.started_at_ns,
-        event.started_at_ns + event.duration_ns,
+        _ended_at_ns(event),
         event.duration_ns,
         event.total_steps,
         event.steps_completed,
@@ -186,7 +190,7 @@ def _step_row(key: int, position: int, event: StepEnd, earlier: Row | None) -> R
         event.action_type,
         status_word(event.status),
         event.started_at_ns,
-        event.started_at_ns + event.duration_ns,
+        _ended_at_ns(event),
         event.duration_ns,
         event.error_type,
         event.error_message,

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from analytics_sdk.rollup import WHOLE, Cell, Cells, cell_of, decode_nodes, encode_nodes
+from analytics_sdk.rollup import WHOLE, Cell, Cells, add_nodes, cell_of, decode_nodes, encode_nodes
 from analytics_sdk.sinks.base import ADDED_REASONS, LOSS_COLUMNS, VERDICT_COLUMNS, Row
 from analytics_sdk.sinks.rows import as_dicts, columns_of, without_nul
 from analytics_sdk.sinks.schema import HOUR, Tables, is_running
@@ -73,8 +73,7 @@ def add_cells(connection: Connection, tables: Tables, source: int, cells: Cells)
     rows = []
     for (workflow_id, hour), nodes in wanted.items():
         sums = stored.setdefault((workflow_id, hour), {})
-        for node_id, cell in nodes.items():
-            sums.setdefault(node_id, Cell()).add(cell)
+        add_nodes(sums, nodes)
         key = {"workflow_id": workflow_id, "level": HOUR, "bucket_start_ns": hour, "source": source}
         rows.append({**key, "cells": encode_nodes(sums)})
     if rows:
