@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics_sdk.capture.active import active
+from analytics_sdk.capture.active import active, disown_by_first_record
 from analytics_sdk.capture.live import live_metrics
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.tracking import disabled_by_environment
@@ -89,6 +90,7 @@ class AnalyticsSystem:
         )
         self.writer.on_rotate = self._on_rotate
         self.recorder = Recorder(self.writer, clock=settings.clock, realtime=settings.realtime)
+        self.writer.on_fork = partial(disown_by_first_record, self.recorder)
         self.recorder.on_end = self._on_end
         self.metrics_collector = MetricsCollector(self.shipper)
         self._monitor: ResourceMonitor | None = None
@@ -154,9 +156,7 @@ class AnalyticsSystem:
             AnalyticsError: the database cannot be read.
         """
         self.flush()
-        from analytics_sdk.query.window import (
-            resolve_window,  # here, because the query package loads the database library
-        )
+        from analytics_sdk.query.window import resolve_window  # here, because it loads the database library
 
         now_ns = self.settings.clock.time_ns()
         window = resolve_window(hours, start, end, now_ns)

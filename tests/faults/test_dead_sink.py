@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from analytics_sdk.journal.gaps import gaps_in, page_with_gap
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.owner import SIZE, owner_path
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.rollup import decode_nodes
 from analytics_sdk.shipper.once import ship_once

@@ -19,7 +19,8 @@ START = """
     import json, os, sys
     from pathlib import Path
     from analytics_sdk import guard
-    from analytics_sdk.journal.reader import JournalReader, find_journals
+    from analytics_sdk.journal.listing import find_journals
+    from analytics_sdk.journal.reader import JournalReader
     from analytics_sdk.journal.writer import JournalWriter
     disk, room = Path(sys.argv[1]), Path(sys.argv[2])
     END = (-1, "e", "w", 1, "pay", "click", 1, 0, 5)

@@ -13,9 +13,10 @@ import pytest
 
 from analytics_sdk import configure, guard, track_workflow
 from analytics_sdk.errors import AnalyticsError, JournalError, ReportError, SettingError, SinkMisconfigured
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import SUFFIX, note_problem, read_problems
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import segment_name
 from analytics_sdk.reporting.report_generator import ReportConfig
 from analytics_sdk.shipper.delivery import _append_line

@@ -388,7 +388,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("analytics-sdk report --format p", ["png", "pdf"]),
         ("analytics-sdk stats chec", ["checkout"]),
         ("analytics-sdk report checkout caf", ["café"]),
-        ("analytics-sdk db ", ["upgrade"]),
+        ("analytics-sdk db ", ["upgrade", "copy"]),
     ],
 )
 def test_bash_completes(store: Path, path_with_the_program: str, line: str, offered: list[str]) -> None:

@@ -13,7 +13,8 @@ import pytest
 from ledger_sink import LedgerSink, ask
 
 from analytics_sdk.clock import SYSTEM_CLOCK
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.listing import find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.query import Query

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from ledger_sink import LedgerSink, ask
 
 from analytics_sdk.errors import SinkUnavailable
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.listing import find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import FRAME_BYTES, base_of_segment, segment_name
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.rollup import Cells, decode_nodes

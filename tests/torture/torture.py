@@ -33,7 +33,7 @@ sys.path.insert(0, str(HERE))
 from failpoints import FAILPOINTS
 from host import COUNTS, THREADS, Ledger
 
-from analytics_sdk.journal.reader import find_journals
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.query.query import Query
 from analytics_sdk.rollup import HOUR_NS, hour_of
 from analytics_sdk.sinks.sql import SqlSink

@@ -97,6 +97,32 @@ def test_instrumenting_twice_counts_once(journal: Any) -> None:
     assert len(journal.executions) == len(journal.steps) == 2
 
 
+@pytest.mark.parametrize("first_undone", [0, 1])
+def test_each_instrumentation_undoes_its_own_and_the_last_restores_the_original(
+    journal: Any, first_undone: int
+) -> None:
+    """Two parts of a program track one class: whichever stops first, the other goes on."""
+    before = dict(vars(Loop))
+    both = [auto_instrument(Loop), auto_instrument(Loop)]
+    both.pop(first_undone).uninstrument()
+    Loop().execute_workflow(workflow("a"))
+    assert len(journal.executions) == len(journal.steps) == 1
+    both.pop().uninstrument()
+    assert dict(vars(Loop)) == before
+
+
+def test_a_child_class_is_tracked_on_when_its_parent_is_no_longer(journal: Any) -> None:
+    """What the child inherits is the parent's wrapper, so it stays until both are undone."""
+    before = dict(vars(Loop))
+    parents = auto_instrument(Loop)
+    childs = auto_instrument(Child)
+    parents.uninstrument()
+    Child().execute_workflow(workflow("a"))
+    assert len(journal.executions) == len(journal.steps) == 1
+    childs.uninstrument()
+    assert dict(vars(Loop)) == before
+
+
 @pytest.mark.parametrize("targets", [[Loop, Child], [Child, Loop], [Child]])
 def test_a_method_that_calls_its_parents_is_one_execution(journal: Any, targets: list[type]) -> None:
     """Through super(), with both patched; an inherited method is patched on the child alone."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.owner import owner_path
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import FIRST_FRAME, base_of_segment, bytes_of_segment, segment_name
 from analytics_sdk.journal.stretch import Stretch
 from analytics_sdk.journal.writer import JournalWriter

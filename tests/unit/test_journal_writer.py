@@ -13,7 +13,8 @@ import pytest
 
 from analytics_sdk.events import StepEnd
 from analytics_sdk.journal.home import new_identity
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.listing import find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import FIRST_FRAME, Record, base_of_segment, bytes_of_segment
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.vocabulary import Kind
@@ -320,7 +321,8 @@ FORK = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from analytics_sdk.journal.home import new_identity
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.listing import find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.writer import JournalWriter
 writer = JournalWriter(Path(sys.argv[1]), min_free_bytes=0)
 END = (0, "e", "w", 1, "pay", "click", 1, 0, 2)

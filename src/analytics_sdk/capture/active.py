@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from analytics_sdk.capture.context import Execution, current
 from analytics_sdk.capture.recorder import Recorder, recorders
+from analytics_sdk.vocabulary import Kind
 
 
 class Active:
@@ -42,6 +43,13 @@ def open_execution(execution_id: object) -> Execution | None:
             return frame if frame.recorder is not None else None
         frame = frame.parent
     return None
+
+
+def disown_by_first_record(recorder: Recorder, kind: int) -> bool:
+    """In a forked child, before its first record: what is open is its parent's, also where no hook of Python's ran at
+    the fork. Whether that record is the child's own: an ending is not, because nothing began here."""
+    recorder.disown_open()
+    return kind not in (Kind.EXECUTION_END, Kind.STEP_END)
 
 
 def _after_fork_in_child() -> None:

@@ -13,6 +13,7 @@ from inspect import getattr_static
 from types import FunctionType, MethodDescriptorType, MethodType, ModuleType, WrapperDescriptorType
 from typing import Any
 
+from analytics_sdk.capture.patch import ABSENT, Patch, put, shared
 from analytics_sdk.capture.recovery import RecoveryTracker
 from analytics_sdk.capture.trackers import StepTracker, WorkflowTracker
 from analytics_sdk.capture.tracking import ControlFlow, decorate, disabled_by_environment
@@ -22,7 +23,6 @@ from analytics_sdk.guard import logger, trouble
 
 DEFAULT_WORKFLOW = "execute_workflow"
 DEFAULT_STEP = "_execute_node"
-_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +43,6 @@ class Target:
     total_steps: object = field(default=None, kw_only=True)
     strategy: object = field(default=None, kw_only=True)
     tags: Mapping[str, object] | None = field(default=None, kw_only=True)
-
-
-@dataclass(slots=True)
-class _Patch:
-    owner: Any
-    name: str
-    original: object
-    """What stood in the owner's own namespace, or _ABSENT where it was inherited."""
-    wrapper: object
-
-    def undo(self) -> None:
-        if vars(self.owner).get(self.name) is not self.wrapper:
-            return  # because somebody has put another thing there since, and that is theirs
-        if self.original is _ABSENT:
-            delattr(self.owner, self.name)
-        else:
-            setattr(self.owner, self.name, self.original)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +85,7 @@ class Instrumentation:
     def __init__(self) -> None:
         self.pending: list[str] = []
         self.failed: dict[str, str] = {}
-        self._patches: list[_Patch] = []
+        self._patches: list[Patch] = []
         self._undo_threads: Callable[[], None] | None = None
         self._undone = False
         self._found = 0
@@ -119,7 +102,8 @@ class Instrumentation:
         )
 
     def uninstrument(self) -> None:
-        """Put everything back as it was. What is running now is still recorded to its end."""
+        """Put everything back as it was, save what another instrumentation still tracks. What is running now is still
+        recorded to its end."""
         self._undone = True
         self.pending.clear()
         for patch in reversed(self._patches):
@@ -136,15 +120,16 @@ class Instrumentation:
             TargetError: it is not there, or is nothing that can be called.
             SelectorError: a selector does not fit it.
         """
-        static = getattr_static(owner, name, _ABSENT)
+        static = getattr_static(owner, name, ABSENT)
         place = f"{getattr(owner, '__qualname__', owner.__name__)}.{name}"
-        if static is _ABSENT:
+        if static is ABSENT:
             raise TargetError(f"{place} does not exist; {_near(owner, name)}")
         func = static.__func__ if isinstance(static, staticmethod | classmethod) else static
         if isinstance(func, type) or not callable(func):
             raise TargetError(f"{place} is a {type(static).__name__}, not a function or method that can be tracked")
         if tracker_of(func) is not None:
             request.tracker(func)  # raises where the selectors are wrong, also when there is nothing left to do
+            self._patches.extend(shared(static))
             return
         wrapper: object
         if isinstance(owner, type) and _binds_itself(static):
@@ -153,12 +138,10 @@ class Instrumentation:
             if isinstance(owner, type) and not _binds_instances(static):
                 static = staticmethod(static)  # because what binds no instance must not begin to
             wrapper = decorate(static, request.tracker)
-        original = vars(owner).get(name, _ABSENT)
         try:
-            setattr(owner, name, wrapper)
+            self._patches.append(put(owner, name, wrapper))
         except (TypeError, AttributeError) as problem:  # because built-in types and some metaclasses allow nobody
             raise TargetError(f"{place} cannot be replaced: {problem}") from None
-        self._patches.append(_Patch(owner, name, original, vars(owner)[name]))
 
 
 def auto_instrument(
@@ -271,11 +254,11 @@ def _patch_or_wait(instrumentation: Instrumentation, target: object, request: _R
 def _patch_path(instrumentation: Instrumentation, owner: Any, path: str, request: _Request) -> int:
     *outer, name = path.split(".")
     for part in outer:
-        inner = getattr(owner, part, _ABSENT)
-        if inner is _ABSENT:
+        inner = getattr(owner, part, ABSENT)
+        if inner is ABSENT:
             raise TargetError(f"{owner.__name__} has no {part!r}; {_near(owner, part)}")
         owner = inner
-    if not request.typed and getattr_static(owner, name, _ABSENT) is _ABSENT:
+    if not request.typed and getattr_static(owner, name, ABSENT) is ABSENT:
         return 0
     instrumentation._apply(owner, name, request)
     return 1

@@ -117,6 +117,8 @@ class Recorder:
             left_as = FAILED if status in (FAILED, TIMEOUT) else CANCELLED
             for step in list(execution.open_steps.values()):
                 self.end_step(step, left_as, None, "its execution ended while it was open")
+            if execution.inherited:
+                return  # because that first record showed that this is a child, forked without a hook
         completed, failed = execution.said_counts or (execution.steps_completed, execution.steps_failed)
         if execution.said_duration_ns is not None:
             duration_ns = execution.said_duration_ns
@@ -310,15 +312,16 @@ class Recorder:
             self.end_step(step, CANCELLED, None, reason)
 
     def disown_open(self) -> None:
-        """In a forked child: what is open began in the parent process and ends there."""
+        """In a forked child: what is open began in the parent process and ends there. What is just beginning, and has
+        no time yet, begins here."""
+        steps = list(self.open_orphans.values())
         for execution in self.open_executions.values():
             execution.inherited = True
-            for step in execution.open_steps.values():
-                step.inherited = True
-        for step in self.open_orphans.values():
-            step.inherited = True
+            steps += execution.open_steps.values()
+        for step in steps:
+            step.inherited = step.started_tick_ns > 0
         self.open_executions = {}
-        self.open_orphans = {}
+        self.open_orphans = {step.step_no: step for step in self.open_orphans.values() if not step.inherited}
 
     def find(self, execution_id: object) -> Execution | None:
         """An execution that runs here, or that ended a short while ago."""

@@ -11,7 +11,7 @@ import typer
 from analytics_sdk.cli.terminal import counted
 from analytics_sdk.config import Settings, resolve, sqlite_file
 from analytics_sdk.errors import AnalyticsError, SettingError, SinkUnavailable
-from analytics_sdk.journal.reader import find_journals
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.reporting.words import Words, make_inert
 from analytics_sdk.shipper.once import Undelivered, undelivered
 from analytics_sdk.sinks import describe, make_sink

@@ -3,6 +3,7 @@
 import mmap
 import os
 import socket
+import threading
 import uuid
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
@@ -23,6 +24,18 @@ def fork_flag() -> mmap.mmap | bytes:
         return b"\0"
     page[0] = 1
     return page
+
+
+class ProcessLock:
+    """A lock for each process: a forked child has its own, because the parent's may have been held at the fork."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.RLock] = {}
+
+    def here(self) -> threading.RLock:
+        """The lock of this process."""
+        pid = os.getpid()
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
 
 
 def new_identity(clock: Clock = SYSTEM_CLOCK, origin: int = 0) -> Identity:

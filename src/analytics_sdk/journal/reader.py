@@ -1,19 +1,21 @@
 """Reads journals: one's own while it is being written, and those of the dead, damaged or not.
 
 Reads with `pread`, never by mapping, because a file that somebody truncates would kill a process that maps it. What a
-journal holds is untrusted: lengths are capped by the format, and nothing here raises for what it finds.
+journal holds is untrusted: lengths are capped by the format, and nothing here raises for what it finds there.
 """
 
 import os
-import re
 import stat
 import time
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
+from analytics_sdk.errors import JournalError
 from analytics_sdk.guard import trouble
+from analytics_sdk.journal.adoption import Adoption
 from analytics_sdk.journal.gaps import gaps_in, page_with_gap, store_gaps
 from analytics_sdk.journal.home import boot_id
+from analytics_sdk.journal.listing import FILE_NAME
 from analytics_sdk.journal.owner import (
     OWNER_MAGIC,
     Identity,
@@ -49,27 +51,7 @@ WINDOW_BYTES = 1 << 20
 _LATER = -2
 ORPHAN_SECONDS = 60.0
 """A journal whose owner file is gone counts as without owner when it has not changed for this long."""
-_NAME = re.compile(r"([0-9a-f]{32})(?:\.owner|-(\d{8})\.seg)")
-
-
-def list_journals(folder: Path) -> dict[str, set[int]]:
-    """The journals in a folder by their ids, each with the numbers of its segments; empty where there is none."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return {}
-    found: dict[str, set[int]] = {}
-    for name in names:
-        if match := _NAME.fullmatch(name):
-            segments = found.setdefault(match[1], set())
-            if match[2]:
-                segments.add(int(match[2]))
-    return found
-
-
-def find_journals(folder: Path) -> list[str]:
-    """The ids of the journals in a folder, in no meaningful order; empty where there is no such folder."""
-    return sorted(list_journals(folder))
+SETTLED_NS = 100_000_000
 
 
 class JournalReader:
@@ -87,6 +69,8 @@ class JournalReader:
         self._fd = -1
         self._fd_n = -1
         self._listed = listed
+        self._known: set[int] = set()
+        self._known_at_ns = -1
         self._final: set[int] | None = None
         """The segments of a dead owner's journal that was adopted: they only become fewer, and by this reader alone."""
 
@@ -103,6 +87,9 @@ class JournalReader:
 
         `final`: nobody writes any more. Otherwise reading stops at the first place of the newest segment where no
         record verifies: there one may be about to be written.
+
+        Raises:
+            JournalError: the disk refuses to read. Nothing is passed over for that.
         """
         stretch = Stretch(position, position)
         budget = max_bytes
@@ -148,7 +135,7 @@ class JournalReader:
         if size < 0:
             return done
         seeds = salts(self.journal_id, n)
-        data = os.pread(self._fd, WINDOW_BYTES, offset)
+        data = self._pread(WINDOW_BYTES, offset)
         at = walk(data, 0, seeds, stretch.new, stretch.records, max_records)
         stretch.new += at
         if len(stretch.records) >= max_records:
@@ -160,7 +147,7 @@ class JournalReader:
             return False
         if rest <= 0:
             return True
-        data = os.pread(self._fd, rest, offset + at)
+        data = self._pread(rest, offset + at)
         if not data.strip(b"\0"):
             stretch.new = base + size
             return True
@@ -173,7 +160,16 @@ class JournalReader:
     def _segments(self) -> set[int]:
         if self._final is not None:
             return set(self._final)
-        return list_journals(self.folder).get(self.journal_id, set())
+        try:
+            changed_at_ns = os.stat(self.folder).st_mtime_ns
+            if changed_at_ns != self._known_at_ns:
+                names = [name for name in os.listdir(self.folder) if name.startswith(self.journal_id)]
+                self._known = {int(match[2]) for name in names if (match := FILE_NAME.fullmatch(name)) and match[2]}
+                # not where it has just changed, because a change within the same tick of the clock would not show
+                self._known_at_ns = changed_at_ns if time.time_ns() - changed_at_ns > SETTLED_NS else -1
+        except OSError:
+            return set()
+        return set(self._known)
 
     def _remove_segment(self, n: int) -> bool:
         gone = try_unlink(self.folder / segment_name(self.journal_id, n))
@@ -200,7 +196,7 @@ class JournalReader:
         later = sorted(other for other in segments if other >= n)
         for other in later:
             if self._open_segment(other) >= 0:
-                data = os.pread(self._fd, 2 * FRAME_BYTES + 0xFFFF, FIRST_FRAME)
+                data = self._pread(2 * FRAME_BYTES + 0xFFFF, FIRST_FRAME)
                 if verifies(data, 0, salts(self.journal_id, other)):
                     return True
         return False
@@ -220,9 +216,18 @@ class JournalReader:
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             return -1
-        if is_of_later_version(os.pread(self._fd, 8, 0), MAGIC):
-            return _LATER  # left for whoever can read it
+        try:
+            if is_of_later_version(os.pread(self._fd, 8, 0), MAGIC):
+                return _LATER  # left for whoever can read it
+        except OSError:
+            pass  # because reading its records says so too
         return min(found.st_size, bytes_of_segment(n))
+
+    def _pread(self, length: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as problem:
+            raise JournalError(f"journal {self.journal_id} cannot be read: {problem}") from None
 
     # ---------------------------------------------------------------- owner
 
@@ -248,7 +253,7 @@ class JournalReader:
         """Whether the journal was written on another machine, where a lock tells nothing about its owner."""
         return bool(self.identity.machine_id) and self.identity.machine_id != here.machine_id
 
-    def adopt(self, here: Identity, *, adopt_foreign: bool = False) -> "Adoption | None":
+    def adopt(self, here: Identity, *, adopt_foreign: bool = False) -> Adoption | None:
         """Take over a journal whose owner is dead; None where it lives, or where that cannot be known."""
         if self.is_foreign(here) and not adopt_foreign:
             return None
@@ -301,8 +306,10 @@ class JournalReader:
             start = max(FIRST_FRAME, position - base)
             if size <= start:  # not there, read already, or made by a process that was killed while it made it
                 continue
-            data = os.pread(self._fd, size - start, start)
-            total += len(data.rstrip(b"\0"))
+            try:
+                total += len(self._pread(size - start, start).rstrip(b"\0"))
+            except JournalError:
+                total += size - start
         return total
 
     def release_before(self, position: int) -> None:
@@ -332,16 +339,3 @@ class JournalReader:
             self._remove_segment(n)
         note_problem(self.folder, self.journal_id, [], 0)
         try_unlink(owner_path(self.folder, self.journal_id))
-
-
-class Adoption:
-    """The right to deliver and remove a dead owner's journal: its lock, held until `close`."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def close(self) -> None:
-        """Give the lock up."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1

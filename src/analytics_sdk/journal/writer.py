@@ -6,7 +6,6 @@ opens a journal of its own.
 """
 
 import os
-import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import JournalError
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.cleaning import encode_cleaned
-from analytics_sdk.journal.home import fork_flag, new_identity
+from analytics_sdk.journal.home import ProcessLock, fork_flag, new_identity
 from analytics_sdk.journal.owner import Identity, Loss, Losses, OwnerFile, private_folder, try_unlink
 from analytics_sdk.journal.quota import MIN_FREE_BYTES, Quota, Room, Watch, look, size_of_segment
 from analytics_sdk.journal.record import (
@@ -29,6 +28,7 @@ from analytics_sdk.journal.record import (
     FRAME_BYTES,
     SYNC,
     base_of_segment,
+    segment_name,
 )
 from analytics_sdk.journal.segment import NO_SEGMENT, Segment
 from analytics_sdk.vocabulary import NO_START, Kind
@@ -57,12 +57,13 @@ class JournalWriter:
         self.folder = folder
         self.on_rotate: Callable[[], None] | None = None
         """Called in the host's thread when a segment was taken into use; must only set a flag."""
+        self.on_fork: Callable[[int], bool] | None = None  # told a child's first kind; False: not to be kept here
         self.clock = clock
         self.quota = Quota(max_bytes, min_free_bytes)
         self._watch = Watch()
         self.on_full = on_full
         self.encode = msgspec.msgpack.Encoder().encode
-        self._locks: dict[int, threading.RLock] = {}
+        self._lock = ProcessLock().here
         self._last_n = -1  # of all journals of this process and of those it was forked from
         self._ended_cleanly = False
         self._forget()
@@ -113,6 +114,8 @@ class JournalWriter:
         """Append what is unusual: the first record, one that does not fit, one to be cleaned, shed or lost."""
         reason = "error"
         try:
+            if self._leave_parent() and self.on_fork and not self.on_fork(kind):
+                return NO_START
             payload = encode_cleaned(self.encode, kind, fields, USUAL_BYTES - FRAME_BYTES)
             size = FRAME_BYTES + len(payload)
             while True:
@@ -138,21 +141,14 @@ class JournalWriter:
 
     # ---------------------------------------------------------------- segments
 
-    def _lock(self) -> threading.RLock:
-        """The lock of this process. A forked child has its own: the parent's may have been held when it was forked."""
-        pid = os.getpid()
-        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
-
     def _forked(self) -> bool:
-        """Whether this is a child that was forked since; to be asked under the lock."""
+        # whether this is a child that was forked since; to be asked under the lock
         return self._pid != os.getpid()
 
     def _segment_for(self, kind: int, size: int) -> Segment | None:
         """A segment that has room for a frame, opened or rotated to where needed; None where the record is lost."""
         while True:
             with self._lock():
-                if self._forked():
-                    self._leave_parent()
                 if kind in self._shed:
                     return None
                 before = found = self._segment
@@ -168,11 +164,16 @@ class JournalWriter:
             self._ring()
             self.maintain()
 
-    def _leave_parent(self) -> None:
-        if self._owner is not None:
-            self._owner.give_up_lock()  # because the parent's death must show while this child lives on
-        _kept.append((self._segment, self._spare, self._owner))
-        self._forget()
+    def _leave_parent(self) -> bool:
+        """In a forked child, leave the parent's journal; whether that was now."""
+        with self._lock():
+            if not self._forked():
+                return False
+            if self._owner is not None:
+                self._owner.give_up_lock()  # because the parent's death must show while this child lives on
+            _kept.append((self._segment, self._spare, self._owner))
+            self._forget()
+            return True
 
     def _open(self) -> Segment:
         """Open the journal with its first segment, or NO_SEGMENT where that cannot be done now."""
@@ -229,9 +230,11 @@ class JournalWriter:
                 return None
             self._last_n = n
             return Segment(self.folder, self.identity.journal_id, n, size)
-        except OSError as problem:
-            if self._last_n == n:
+        except BaseException as problem:  # an interrupt too, because a number that nobody used looks like a loss
+            if self._last_n == n and not (self.folder / segment_name(self.identity.journal_id, n)).exists():
                 self._last_n = n - 1
+            if not isinstance(problem, OSError):
+                raise
             self._failed(problem)
             return None
 
@@ -242,9 +245,7 @@ class JournalWriter:
             return size
         self._next_try = time.monotonic() + RETRY_SECONDS
         self._problem = f"the journals in {self.folder} are at their {room.reason} limit"
-        trouble(
-            "full", "the journals in %s are at their %s limit: records are lost, and counted", self.folder, room.reason
-        )
+        trouble("full", "%s: records are lost, and counted", self._problem)
         return 0
 
     def _failed(self, problem: Exception) -> None:
@@ -335,8 +336,7 @@ class JournalWriter:
         with self._lock():
             if self._forked():
                 return
-            owner, segment, spare = self._owner, self._segment, self._spare
-            identity = self.identity
+            owner, segment, spare, identity = self._owner, self._segment, self._spare, self.identity
             ours = owner is not None and owner.holds_lock()
             if segment is not NO_SEGMENT:
                 segment.limit = 0  # because a thread may still hold it

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from analytics_sdk.clock import Clock
-from analytics_sdk.errors import Fenced, SinkError, SinkMisconfigured
+from analytics_sdk.errors import Fenced, JournalError, SinkError, SinkMisconfigured
 from analytics_sdk.guard import logger, trouble
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.shipper.delivery import Backoff, Delivery
@@ -61,6 +61,9 @@ class Fleet:
             try:
                 complete = self._deliver_to(reader, i, final, until) and complete
                 self._worked(berth)
+            except JournalError as problem:
+                complete = False
+                trouble("unreadable", "%s; it is kept, and tried again", problem)
             except Exception as problem:  # because whatever a sink raises must not end delivery to the others
                 complete = False
                 self._failed(berth, problem)
@@ -106,6 +109,9 @@ class Fleet:
                 settled = settled and delivery.positions is not None and delivery.positions.settled
             except Fenced:
                 settled = False  # because another shipper was faster, and may do more
+            except JournalError as problem:
+                settled = False
+                trouble("unreadable", "%s; it is kept, and tried again", problem)
             except Exception as problem:  # because whatever a sink raises must not end delivery to the others
                 settled = False
                 self._failed(berth, problem)

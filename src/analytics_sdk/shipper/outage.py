@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from analytics_sdk.errors import JournalError
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import base_of_segment
@@ -51,8 +52,11 @@ def make_room(reader: JournalReader, claims: list[Claim | None], is_short: Calla
             return  # because what nobody has is worth more than what comes next
         if any(claim.holds(n) for claim in known if not claim.settled):
             continue  # because rows of it have been delivered, and their rollups are made from it
-        if not _give_up(reader, n):
-            return
+        try:
+            if not _give_up(reader, n):
+                return
+        except JournalError:
+            continue  # because what cannot be read now cannot be counted
 
 
 def _give_up(reader: JournalReader, n: int) -> bool:

@@ -15,11 +15,12 @@ from pathlib import Path
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.guard import trouble
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.listing import list_journals
 from analytics_sdk.journal.owner import Identity
 from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.quota import Watch
-from analytics_sdk.journal.reader import JournalReader, list_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper.bell import Bell
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker

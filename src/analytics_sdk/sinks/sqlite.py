@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool, SingletonThreadPool
 from analytics_sdk.errors import SettingError, SinkMisconfigured
 from analytics_sdk.sinks.rows import Columns
 
-BUSY_TIMEOUT_SECONDS = 30.0
+BUSY_TIMEOUT_SECONDS = 5.0
 MAX_ROWS_A_STATEMENT = 1024
 MAX_VARIABLES = 32_766
 """SQLite's own limit since 3.32; a build may have another, which is asked for."""

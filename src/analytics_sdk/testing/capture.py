@@ -161,7 +161,7 @@ class CapturedEvents:
 
     def _fetch_from_children(self) -> None:
         """Deliver the journals that forked children of this process left, or write right now."""
-        from analytics_sdk.journal.reader import find_journals  # here, because importing the kit must cost little
+        from analytics_sdk.journal.listing import find_journals  # here, because importing the kit must cost little
         from analytics_sdk.shipper.once import ship_once  # here, for the same reason
 
         system = self._system

@@ -14,9 +14,10 @@ from analytics_sdk.clock import SYSTEM_CLOCK
 from analytics_sdk.config import Settings, sqlite_file
 from analytics_sdk.errors import AnalyticsError
 from analytics_sdk.journal.home import new_identity
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.owner import Identity, owner_path
 from analytics_sdk.journal.problem import read_problems
-from analytics_sdk.journal.reader import JournalReader, find_journals
+from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.reporting.words import Words
 from analytics_sdk.sinks import make_sink
 

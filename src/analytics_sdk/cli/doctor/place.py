@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analytics_sdk.cli.doctor.finding import Finding
 from analytics_sdk.config import MIN_FREE_BYTES
-from analytics_sdk.journal.reader import find_journals
+from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.reporting.words import Words
 
 FOLDERS_UP = 3
