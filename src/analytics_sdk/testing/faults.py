@@ -56,11 +56,14 @@ class FailingSink:
                 it aside), "misconfigured" waits until somebody acts; or any exception.
             at: which call fails.
         """
-        if not isinstance(error, Exception):
-            error = _ERRORS[error](f"the sink was told to fail ({error})")
+        told = None if isinstance(error, Exception) else _ERRORS[error]
 
-        def plan(batch: Batch | None, error: Exception = error) -> None:
-            raise error
+        def plan(batch: Batch | None) -> None:
+            # Because an exception that is raised again and again gathers the frames, and so the batches, of all times.
+            if isinstance(error, Exception):
+                raise error.with_traceback(None)
+            assert told is not None
+            raise told(f"the sink was told to fail ({error})")
 
         self._plan(at, n, plan)
 
