@@ -94,18 +94,21 @@ def set_enabled(enabled: bool) -> None:
 def _settled(given: dict[str, Any], *, check: bool = True) -> "AnalyticsSystem":
     global _system, _earlier
     with _lock:
-        old = _system if _system is not None and not _system.closed else None
+        before = _system
+        old = before if before is not None and not before.closed else None
         if old is not None and not any(value is not None for value in given.values()):
             return old
         given = {**_pinned, **{name: value for name, value in given.items() if value is not None}}
-        settings = replace(resolve(given, keep=None if _system is None else _system.settings), **_pinned)
+        settings = replace(resolve(given, keep=None if before is None else before.settings), **_pinned)
         if old is not None and settings == old.settings:
             return old
         from analytics_sdk.system import AnalyticsSystem  # here, because importing us must cost little
 
         new = AnalyticsSystem(settings, check=check and not disabled_by_environment())
-        _earlier = [one for one in (*_earlier, _system) if one is not None and one.recorder.open_executions]
-        _system = new
+        earlier = [one for one in (*_earlier, before) if one is not None and one.recorder.open_executions]
+        if _system is not before:  # because a signal handler that recorded something has made one meanwhile
+            return _settled(given, check=check)
+        _system, _earlier = new, earlier
         active.bootstrap = _bootstrap
         _rest_at_forks()
         active.enabled = active.enabled and not disabled_by_environment()

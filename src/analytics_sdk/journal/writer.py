@@ -96,16 +96,16 @@ class JournalWriter:
             size = FRAME_BYTES + len(payload)
             # A kind that is being shed has no seed here, which is an error that ends in _append_slowly.
             frame = FRAME.pack(SYNC, kind, size - FRAME_BYTES, zlib.crc32(payload, segment.seeds[kind])) + payload
-            # From reading `pos` to the store there is no call of Python code and no backward jump: there the
-            # interpreter never looks whether another thread or a signal wants to run. So no two appends get the same
-            # room, there is never a gap before a later record, and nobody forks between the look at the flag and the
-            # store.
-            position = segment.pos
-            end = position + size
-            if end <= segment.limit and size <= USUAL_BYTES and self._here[0]:
-                segment.pos = end
-                segment.map[position:end] = frame
-                return segment.base + position
+            if size <= USUAL_BYTES and self._here[0]:
+                # From the look at the flag to the store there is no call and no backward jump: there the interpreter
+                # never looks whether another thread or a signal wants to run. So there is never a gap before a later
+                # record, and nobody forks in between. Room is taken in one line, because a trace function may record.
+                segment.pos, limit = (position := segment.pos) + size, segment.limit
+                if position + size <= limit:
+                    segment.map[position : position + size] = frame
+                    return segment.base + position
+                if segment.pos == position + size:  # else others took room behind it too: all of it is behind the limit
+                    segment.pos = position
         except Exception:  # because nothing of ours may reach the host, and what cannot be encoded can be cleaned
             pass
         return self._append_slowly(kind, fields)
@@ -124,12 +124,12 @@ class JournalWriter:
                     reason = self._reason
                     break
                 frame = FRAME.pack(SYNC, kind, len(payload), zlib.crc32(payload, segment.salts[kind])) + payload
-                position = segment.pos
-                end = position + size
-                if end <= segment.limit:  # no call from reading `pos` to the store, as in append()
-                    segment.pos = end
-                    segment.map[position:end] = frame
+                segment.pos, limit = (position := segment.pos) + size, segment.limit  # as in append()
+                if position + size <= limit:
+                    segment.map[position : position + size] = frame
                     return segment.base + position
+                if segment.pos == position + size:
+                    segment.pos = position
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("append", "a record could not be kept: %s", type(problem).__name__, exc=problem)
         try:
@@ -223,12 +223,12 @@ class JournalWriter:
     def _make_segment(self, room: Room | None = None) -> Segment | None:
         if self.identity is None or self._owner is None or time.monotonic() < self._next_try:
             return None
-        n = self._last_n + 1
+        n = -1
         try:
-            size = self._size_of(n, room or look(self.folder, self.quota))
+            size = self._size_of(self._last_n + 1, room or look(self.folder, self.quota))
             if not size:
                 return None
-            self._last_n = n
+            self._last_n = n = self._last_n + 1  # in one line, because a signal handler that records takes one too
             return Segment(self.folder, self.identity.journal_id, n, size)
         except BaseException as problem:  # an interrupt too, because a number that nobody used looks like a loss
             if self._last_n == n and not (self.folder / segment_name(self.identity.journal_id, n)).exists():
