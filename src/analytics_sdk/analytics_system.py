@@ -228,12 +228,14 @@ def _interrupt_again() -> None:
 
 
 def _before_fork() -> None:
-    """Have no thread of ours while the host forks, because Python warns of forking with threads from 3.12 on.
+    """Have no thread of ours while a host without threads forks, because Python warns of threads then from 3.12 on.
 
-    It starts again with the next tracked call, and not in the parent's hook, because Python counts after that.
+    It starts again with the next tracked call, and not in the parent's hook, because Python counts after that. A host
+    with threads of its own is warned in any case, and shall not wait for ours.
     """
     global _rests
-    _rests = _system is not None and _system.shipper.rest(REST_SECONDS)
+    alone = threading.active_count() <= 2  # the host's thread and the shipper's
+    _rests = _system is not None and alone and _system.shipper.rest(REST_SECONDS)
 
 
 @functools.cache

@@ -29,6 +29,7 @@ ORPHANS_EVERY_SECONDS = 5.0
 ORPHANS_A_TURN = 64
 ORPHANS_APART = 100
 """What is spent of the host's CPU on journals of the dead is followed by so many times as long without."""
+EXIT_SECONDS = 0.01
 LOCK_NAME = "ship.lock"
 _TRIES_TO_SETTLE = 3
 """Another shipper that takes the owner for alive may deliver the same journal meanwhile, and be faster."""
@@ -90,6 +91,8 @@ class Shipper:
         thread = self._thread
         if thread is None or self._pid != os.getpid() or thread is threading.current_thread():
             return False
+        if not thread.is_alive():
+            return False  # because another thread is just about to start it
         self._resting = True
         self._bell.ring()
         thread.join(longest_seconds)
@@ -97,6 +100,9 @@ class Shipper:
         if thread.is_alive():
             return False
         self._thread = None
+        until = time.monotonic() + EXIT_SECONDS
+        while os.path.exists(f"/proc/self/task/{thread.native_id}") and time.monotonic() < until:
+            pass  # because before 3.13 a join does not wait for the system to know of the end
         return True
 
     def wake(self) -> None:
@@ -146,7 +152,8 @@ class Shipper:
             return True  # because in a forked child that recorded nothing, the open sinks are the parent's
         deadline = time.monotonic() + timeout
         done = self.flush(timeout, deadline)
-        self._orphans, more = [], done and self._thread is not None
+        # not a second time, as in a worker of forkserver: once we are stopping, nobody takes up what is left
+        self._orphans, more = [], done and self._thread is not None and not self._stopping
         while more and time.monotonic() < deadline:
             self._orphans_due = 0.0
             self._one_turn(max(0.0, deadline - time.monotonic()))
