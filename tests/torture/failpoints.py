@@ -60,25 +60,32 @@ def _around(place: Any, name: str, *, before: bool) -> Callable[[int], None]:
     return arm
 
 
-def _in_append(write: Callable[[Any, int, bytes], None]) -> Callable[[int], None]:
-    """Die within the n-th append, after room was reserved for it and `write` has stored what it stores."""
+def _in_append(write: Callable[[Any, int, bytes], None] | None) -> Callable[[int], None]:
+    """Die within the n-th append: before it does anything, or when room was reserved and `write` has stored."""
 
     def arm(n: int) -> None:
-        countdown, real = _Countdown(n), JournalWriter.append
+        countdown, make = _Countdown(n), JournalWriter._make_append
 
-        def append(self: JournalWriter, kind: int, fields: tuple[Any, ...]) -> int:
-            if not countdown.over():
-                return real(self, kind, fields)
-            payload = self.encode(fields)
-            into = self._segment
-            frame = FRAME.pack(SYNC, kind, len(payload), zlib.crc32(payload, into.salts[kind])) + payload
-            position = into.pos
-            if position + len(frame) <= into.limit:
-                into.pos = position + len(frame)
-                write(into.map, position, frame)
-            die()
+        def make_fatal(self: JournalWriter) -> Callable[[int, tuple[Any, ...]], int]:
+            real = make(self)
 
-        JournalWriter.append = append  # type: ignore[method-assign]  # because this is what a failpoint is
+            def append(kind: int, fields: tuple[Any, ...]) -> int:
+                if not countdown.over():
+                    return real(kind, fields)
+                if write is None:
+                    die()
+                payload = self.encode(fields)
+                into = self._segment
+                frame = FRAME.pack(SYNC, kind, len(payload), zlib.crc32(payload, into.salts[kind])) + payload
+                position = into.pos
+                if position + len(frame) <= into.limit:
+                    into.pos = position + len(frame)
+                    write(into.map, position, frame)
+                die()
+
+            return append
+
+        JournalWriter._make_append = make_fatal  # type: ignore[method-assign]  # because this is what a failpoint is
 
     return arm
 
@@ -125,7 +132,7 @@ def _unlinked(*, before: bool) -> Callable[[int], None]:
 
 
 FAILPOINTS: dict[str, tuple[Callable[[int], None], int]] = {
-    "before_encode": (_around(JournalWriter, "append", before=True), 900),
+    "before_encode": (_in_append(None), 900),
     "after_reserve": (_in_append(_store_nothing), 900),
     "mid_frame": (_in_append(_store_half), 900),
     "payload_without_head": (_in_append(_store_all_but_the_head), 900),

@@ -179,33 +179,21 @@ class Recorder:
                 parent_step_no = parent.step_no  # type: ignore[attr-defined]  # because is_step says so
         else:
             execution = within or parent  # type: ignore[assignment]  # because what is no Step is an Execution
-        started_at_ns = self.time_ns()
+        step_no = self.next_orphan_no() if execution is None else execution.next_step_no()
+        at_ns = self.time_ns()
+        step = Step(step_no, node_id, action_type, execution, self, parent, opener, subject, at_ns)
+        fields: tuple[object, ...]
         if execution is None:
-            step = Step(self.next_orphan_no(), node_id, action_type)
-            fields: tuple[object, ...] = (None, None, step.step_no, node_id, action_type, started_at_ns)
-            self.open_orphans[step.step_no] = step
+            self.open_orphans[step_no] = step
+            fields = (None, None, step_no, node_id, action_type, at_ns)
         else:
-            step = Step(execution.next_step_no(), node_id, action_type)
-            fields = (
-                execution.execution_id,
-                execution.workflow_id,
-                step.step_no,
-                node_id,
-                action_type,
-                started_at_ns,
-            )
-            execution.open_steps[step.step_no] = step
+            execution.open_steps[step_no] = step
             execution.current_step = node_id
-            step.execution = execution
+            fields = (execution.execution_id, execution.workflow_id, step_no, node_id, action_type, at_ns)
         if parent_step_no is not None or tags is not None:
             fields += (parent_step_no, tags)
             step.parent_step_no = parent_step_no
             step.tags = tags
-        step.recorder = self
-        step.parent = parent
-        step.opener = opener
-        step.subject = subject
-        step.started_at_ns = started_at_ns
         step.start = self.append(_STEP_START, fields)
         current.set(step)
         step.started_tick_ns = self.tick_ns()

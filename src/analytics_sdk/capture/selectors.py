@@ -22,6 +22,9 @@ After = Callable[..., Any]
 
 NOTHING: Mapping[str, Any] = {}
 
+Pick = tuple[int | slice, Callable[[Any], Any]]
+"""(at, of): what a selector gives for a call without keyword arguments is `of(args[at])`, or it raises."""
+
 AFTER_NAMES = frozenset({"result", "exception", "item"})
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -79,6 +82,21 @@ class Call:
         return values
 
 
+def pick_of(selector: Before) -> Pick:
+    """How to get what a selector picks without calling the selector, which is a frame less where it is simple."""
+    known: Pick | None = getattr(selector, "pick", None)
+    return (slice(None), lambda args: selector(args, NOTHING)) if known is None else known
+
+
+def _noted(selector: After, pick: Pick) -> After:
+    selector.pick = pick  # type: ignore[attr-defined]  # because a function may carry what is known of it
+    return selector
+
+
+def _constant(value: object) -> After:
+    return _noted(lambda args, kwargs, extra=NOTHING: value, (slice(0), lambda nothing: value))
+
+
 def asks_for(spec: object) -> frozenset[str]:
     """The names among result, exception and item that a selector asks for."""
     if isinstance(spec, str):
@@ -122,7 +140,7 @@ def _compile(spec: object, call: Call, what: str, extras: frozenset[str]) -> Aft
         return _compile_template(spec, call, what, extras)
     if callable(spec):
         return _compile_callable(spec, call, extras)
-    return lambda args, kwargs, extra=NOTHING: spec
+    return _constant(spec)
 
 
 def _compile_template(template: str, call: Call, what: str, extras: frozenset[str]) -> After:
@@ -132,8 +150,7 @@ def _compile_template(template: str, call: Call, what: str, extras: frozenset[st
         raise SelectorError(f"{what} {template!r} of {call.name} is not a template: {error}") from None
     fields = [field for _, field, _, _ in parts if field is not None]
     if not fields:
-        constant = template.format()
-        return lambda args, kwargs, extra=NOTHING: constant
+        return _constant(template.format())
     getters = {field: _compile_field(field, template, call, what, extras) for field in fields}
     literal, field, spec, conversion = parts[0]
     if len(parts) == 1 and not literal and field is not None and not spec and not conversion:
@@ -182,7 +199,7 @@ def _compile_field(field: str, template: str, call: Call, what: str, extras: fro
             value = argument(args, kwargs)
         return path(value)
 
-    return attribute
+    return _noted(attribute, (index, path))
 
 
 def _path(rest: str) -> Callable[[Any], Any]:
@@ -246,7 +263,7 @@ def default_of(call: Call, preferred: str, attribute: str, derive: Callable[[Any
             value = _first_with(attribute, args, kwargs, preferred)
         return value if derive is None or value is None else derive(value)
 
-    return select
+    return select if index is None or derive is not None else _noted(select, (index, attrgetter(attribute)))
 
 
 def _first_with(attribute: str, args: Args, kwargs: Kwargs, preferred: str) -> Any:

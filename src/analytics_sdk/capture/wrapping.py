@@ -58,6 +58,10 @@ class CallTracker:
     def item(self, frame: Any, args: Args, kwargs: Kwargs, value: Any) -> None:
         """One item that a generator yielded; only called where `per_item` says so."""
 
+    def wrap_function(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The wrapper of a plain function."""
+        return wrap_function(func, self)
+
 
 def tracker_of(func: object) -> CallTracker | None:
     """The tracker of a wrapper, or None where it is none of ours."""
@@ -85,7 +89,7 @@ def wrap(func: Callable[..., Any], tracker: CallTracker, call: Callable[..., Any
         if inspect.unwrap(func).__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             wrapper = types.coroutine(wrapper)
     else:
-        wrapper = _wrap_function(call, tracker)
+        wrapper = tracker.wrap_function(call)
     functools.update_wrapper(wrapper, func)
     if not hasattr(func, "__name__"):  # because partials and callable objects have none
         inner = func.func if isinstance(func, functools.partial) else type(func)
@@ -94,7 +98,8 @@ def wrap(func: Callable[..., Any], tracker: CallTracker, call: Callable[..., Any
     return wrapper
 
 
-def _wrap_function(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+def wrap_function(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+    """The wrapper of a plain function, which may return something that ends later."""
     begin, returned, raised = tracker.begin, tracker.returned, tracker.raised
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -109,7 +114,7 @@ def _wrap_function(func: Callable[..., Any], tracker: CallTracker) -> Callable[.
             raise
         current.set(frame.parent)
         if type(result) not in PLAIN and ends_later(type(result)):
-            return _follow(tracker, frame, args, kwargs, result)
+            return follow(tracker, frame, args, kwargs, result)
         returned(frame, args, kwargs, result)
         return result
 
@@ -235,7 +240,8 @@ def ends_later(kind: type) -> bool:
     return known
 
 
-def _follow(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwargs, result: Any) -> Any:
+def follow(tracker: CallTracker, frame: Any, args: Args, kwargs: Kwargs, result: Any) -> Any:
+    """Have a call end when what it returned ends; what to return in its place."""
     try:
         if hasattr(result, "add_done_callback"):
 

@@ -63,6 +63,7 @@ class JournalWriter:
         self._watch = Watch()
         self.on_full = on_full
         self.encode = msgspec.msgpack.Encoder().encode
+        self.append = self._make_append()
         self._lock = ProcessLock().here
         self._last_n = -1  # of all journals of this process and of those it was forked from
         self._ended_cleanly = False
@@ -78,37 +79,43 @@ class JournalWriter:
         self._shed: frozenset[Kind] = frozenset()
         self._reason = "disk"
         self._next_try = 0.0
-        self._problem: str | None = None
+        self.problem: str | None = None  # why nothing can be written now
         self._pid = os.getpid()
         self._segment = NO_SEGMENT
         self._here = fork_flag()  # last, because until then other threads of a forked child must come this way too
 
     # ---------------------------------------------------------------- the hot path
 
-    def append(self, kind: int, fields: tuple[Any, ...]) -> int:
-        """Append one record; its position in the journal, or NO_START where it was lost and counted.
+    def _make_append(self) -> Callable[[int, tuple[Any, ...]], int]:
+        """`append`: keeps one record, and gives its position in the journal, or NO_START where it was lost and counted.
 
-        Raises no Exception. What it returned from survives the death of the process.
-        """
-        try:
-            payload = self.encode(fields)
-            segment = self._segment
-            size = FRAME_BYTES + len(payload)
-            # A kind that is being shed has no seed here, which is an error that ends in _append_slowly.
-            frame = FRAME.pack(SYNC, kind, size - FRAME_BYTES, zlib.crc32(payload, segment.seeds[kind])) + payload
-            if size <= USUAL_BYTES and self._here[0]:
-                # From the look at the flag to the store there is no call and no backward jump: there the interpreter
-                # never looks whether another thread or a signal wants to run. So there is never a gap before a later
-                # record, and nobody forks in between. Room is taken in one line, because a trace function may record.
-                segment.pos, limit = (position := segment.pos) + size, segment.limit
-                if position + size <= limit:
-                    segment.map[position : position + size] = frame
-                    return segment.base + position
-                if segment.pos == position + size:  # else others took room behind it too: all of it is behind the limit
-                    segment.pos = position
-        except Exception:  # because nothing of ours may reach the host, and what cannot be encoded can be cleaned
-            pass
-        return self._append_slowly(kind, fields)
+        Raises no Exception. What it returned from survives the death of the process. A closure, to be faster."""
+        encode, pack, crc32 = self.encode, FRAME.pack, zlib.crc32
+        slowly = self._append_slowly
+
+        def append(kind: int, fields: tuple[Any, ...]) -> int:
+            try:
+                payload = encode(fields)
+                segment = self._segment
+                size = FRAME_BYTES + len(payload)
+                # A kind that is being shed has no seed here, which is an error that ends in _append_slowly.
+                frame = pack(SYNC, kind, size - FRAME_BYTES, crc32(payload, segment.seeds[kind])) + payload
+                if size <= USUAL_BYTES and self._here[0]:
+                    # From the look at the flag to the store there is no call and no backward jump: there the
+                    # interpreter never looks whether another thread or a signal wants to run. So there is never a gap
+                    # before a later record, and nobody forks in between. Room is taken in one line, because a trace
+                    # function may record.
+                    segment.pos, limit = (position := segment.pos) + size, segment.limit
+                    if position + size <= limit:
+                        segment.map[position : position + size] = frame
+                        return segment.base + position
+                    if segment.pos == position + size:  # else others took room behind it too: all is behind the limit
+                        segment.pos = position
+            except Exception:  # because nothing of ours may reach the host, and what cannot be encoded can be cleaned
+                pass
+            return slowly(kind, fields)
+
+        return append
 
     def _append_slowly(self, kind: int, fields: tuple[Any, ...]) -> int:
         """Append what is unusual: the first record, one that does not fit, one to be cleaned, shed or lost."""
@@ -201,7 +208,7 @@ class JournalWriter:
         self.counted.move_to(owner.map)
         if self._ended_cleanly:
             owner.say_clean()
-        self.identity, self._owner, self._problem = identity, owner, None
+        self.identity, self._owner, self.problem = identity, owner, None
         self._last_n, self._cold, self._segment = n, segment, segment
         return segment
 
@@ -244,13 +251,13 @@ class JournalWriter:
         if size := size_of_segment(n, self.quota, room):
             return size
         self._next_try = time.monotonic() + RETRY_SECONDS
-        self._problem = f"the journals in {self.folder} are at their {room.reason} limit"
-        trouble("full", "%s: records are lost, and counted", self._problem)
+        self.problem = f"the journals in {self.folder} are at their {room.reason} limit"
+        trouble("full", "%s: records are lost, and counted", self.problem)
         return 0
 
     def _failed(self, problem: Exception) -> None:
         self._reason = "disk"
-        self._problem = str(problem)
+        self.problem = str(problem)
         self._next_try = time.monotonic() + RETRY_SECONDS
         trouble(
             "journal", "the journal in %s cannot be written, records are lost and counted: %s", self.folder, problem
@@ -313,11 +320,6 @@ class JournalWriter:
     def losses(self) -> list[Loss]:
         """What this journal has lost so far."""
         return self.counted.all()
-
-    @property
-    def problem(self) -> str | None:
-        """Why nothing can be written now, or None."""
-        return self._problem
 
     def is_empty(self) -> bool:
         """Whether nothing at all was recorded."""

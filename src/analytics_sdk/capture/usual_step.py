@@ -1,0 +1,101 @@
+"""The usual step: one call of a plain function right inside an execution that runs, which returns and says no more.
+
+Nearly all steps are such, so their beginning and ending stand here once more, in one frame: what `StepTracker.begin`,
+`Recorder.begin_step`, `StepTracker.returned` and `Recorder.end_step` do for them, without the calls between. Whatever
+is not usual goes the general way, before anything was recorded. Both write the same records.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from analytics_sdk.capture.active import active
+from analytics_sdk.capture.context import Execution, Step, current
+from analytics_sdk.capture.endings import error_type_of
+from analytics_sdk.capture.selectors import Pick
+from analytics_sdk.capture.wrapping import PLAIN, CallTracker, ends_later, follow
+from analytics_sdk.guard import trouble
+from analytics_sdk.vocabulary import SUCCESS, Kind
+
+_STEP_START = int(Kind.STEP_START)
+_STEP_END = int(Kind.STEP_END)
+
+
+def wrap_usual_step(
+    func: Callable[..., Any], general: Callable[..., Any], tracker: CallTracker, node: Pick, action: Pick
+) -> Callable[..., Any]:
+    """The wrapper of `func` for usual calls; `general` is the one for all others. `node` and `action` pick the ids."""
+    node_at, node_of = node
+    action_at, action_of = action
+    current_frame, enter = current.get, current.set
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        execution: Any = current_frame()
+        usual = False
+        if type(execution) is Execution and not execution.ended and not kwargs and active.recorder is not None:
+            try:
+                node_id = node_of(args[node_at])
+                action_type = action_of(args[action_at])
+                if type(node_id) is str and "://" not in node_id:
+                    usual = type(action_type) is str or action_type is None
+            except Exception:  # because picking runs the host's code; the general way asks again and says what raised
+                pass
+        if not usual or (recorder := execution.recorder) is None:
+            return general(*args, **kwargs)
+        try:
+            step_no = execution.next_step_no()
+            at_ns = recorder.time_ns()
+            subject = args[0] if args else None
+            step = Step(step_no, node_id, action_type, execution, recorder, execution, tracker, subject, at_ns)
+            execution.open_steps[step_no] = step
+            execution.current_step = node_id
+            step.start = recorder.append(
+                _STEP_START, (execution.execution_id, execution.workflow_id, step_no, node_id, action_type, at_ns)
+            )
+            enter(step)
+            step.started_tick_ns = began_ns = recorder.tick_ns()
+        except Exception as problem:  # because nothing of ours may reach the host
+            trouble("begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+            return func(*args)
+        try:
+            result = func(*args)
+        except BaseException as error:
+            enter(step.parent)
+            tracker.raised(step, args, kwargs, error)
+            raise
+        enter(step.parent)
+        if type(result) not in PLAIN or step.said_status is not None or step.said_duration_ns is not None:
+            if ends_later(type(result)):
+                return follow(tracker, step, args, kwargs, result)
+            tracker.returned(step, args, kwargs, result)
+            return result
+        try:
+            duration_ns = recorder.tick_ns() - began_ns
+            if step.ended or step.inherited:
+                return result
+            if step.healed:
+                recorder.end_step(step, SUCCESS)
+                return result
+            step.ended = True
+            step.subject = None
+            recorder.append(
+                _STEP_END,
+                (
+                    step.start,
+                    execution.execution_id,
+                    execution.workflow_id,
+                    step_no,
+                    node_id,
+                    step.action_type,
+                    step.said_started_at_ns or at_ns,
+                    SUCCESS,
+                    duration_ns if duration_ns > 0 else 0,
+                ),
+            )
+            execution.open_steps.pop(step_no, None)
+            execution.steps_ended += 1
+            execution.steps_completed += 1
+        except Exception as problem:  # because nothing of ours may reach the host
+            trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+        return result
+
+    return wrapper
