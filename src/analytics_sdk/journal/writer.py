@@ -90,8 +90,7 @@ class JournalWriter:
         """`append`: keeps one record, and gives its position in the journal, or NO_START where it was lost and counted.
 
         Raises no Exception. What it returned from survives the death of the process. A closure, to be faster."""
-        encode, pack, crc32 = self.encode, FRAME.pack, zlib.crc32
-        slowly = self._append_slowly
+        encode, pack, crc32, slowly = self.encode, FRAME.pack, zlib.crc32, self._append_slowly
 
         def append(kind: int, fields: tuple[Any, ...]) -> int:
             try:
@@ -101,10 +100,9 @@ class JournalWriter:
                 # A kind that is being shed has no seed here, which is an error that ends in _append_slowly.
                 frame = pack(SYNC, kind, size - FRAME_BYTES, crc32(payload, segment.seeds[kind])) + payload
                 if size <= USUAL_BYTES and self._here[0]:
-                    # From the look at the flag to the store there is no call and no backward jump: there the
-                    # interpreter never looks whether another thread or a signal wants to run. So there is never a gap
-                    # before a later record, and nobody forks in between. Room is taken in one line, because a trace
-                    # function may record.
+                    # From the look at the flag to the store there is no call and no backward jump: there no other
+                    # thread or signal runs, so there is never a gap before a later record, and nobody forks in
+                    # between. Room is taken in one line, because a trace function may record.
                     segment.pos, limit = (position := segment.pos) + size, segment.limit
                     if position + size <= limit:
                         segment.map[position : position + size] = frame
