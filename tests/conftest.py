@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for those who ask for it, and no test that fails because a machine is slow."""
+"""Real PostgreSQL and ClickHouse for those who ask for it, and no test that fails because a machine is slow."""
 
 import os
 import shutil
@@ -44,3 +44,33 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     yield f"{before}/{name}?{after}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server() -> Iterator[str]:
+    """The URL of a ClickHouse inside this test process; it keeps one folder for the life of a process."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("clickhouse_connect", reason="clickhouse-connect is not installed", exc_type=ImportError)
+        pytest.importorskip("chdb", reason="chdb-core is not installed", exc_type=ImportError)
+    from sqlalchemy import create_engine
+
+    folder = tempfile.mkdtemp(prefix="ch")
+    url = f"clickhousedb://?interface=chdb&path={folder}"
+    engine = create_engine(url)
+    with engine.connect():  # because what is in the process starts and stops with its first and last connection
+        yield url
+    engine.dispose()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def clickhouse_schema(clickhouse_server: str) -> Iterator[str]:
+    """The name of a database in it that is this test's own, not made yet."""
+    from sqlalchemy import create_engine, text
+
+    name = f"t{uuid.uuid4().hex[:16]}"
+    yield name
+    engine = create_engine(clickhouse_server)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} SYNC"))
+    engine.dispose()

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import func, select
+
 from analytics_sdk.rollup import Cells, decode_nodes
 from analytics_sdk.sinks import make_sink
 from analytics_sdk.sinks.base import (
@@ -16,9 +18,13 @@ from analytics_sdk.sinks.base import (
     Row,
     Sink,
 )
+from analytics_sdk.sinks.clickhouse_sink import ClickHouseSink
 from analytics_sdk.sinks.memory import MemorySink
 from analytics_sdk.sinks.sql import SqlSink
 
+_OF_READERS = ("late", "last_seq", "version", "journal_month", "at")
+_FINAL: dict[str, Any] = {"execution_options": {"settings": {"final": 1}}}
+"""What ClickHouse needs to be told, and others leave alone."""
 T0_NS = 1_767_225_600_000_000_000
 """2026-01-01 in UTC."""
 JOURNAL = JournalIdentity("0f" * 16, "buero-7", 4711, T0_NS, "machine", "boot")
@@ -102,9 +108,27 @@ def rows_in(sink: Sink, name: str) -> list[dict[str, Any]]:
     else:
         assert isinstance(sink, SqlSink)
         with sink.engine.connect() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(getattr(sink.tables, name).select())]
-    rows = [{key: row[key] for key in row if key not in ("late", "last_seq")} for row in rows]
+            rows = [dict(row._mapping) for row in connection.execute(getattr(sink.tables, name).select(), **_FINAL)]
+        if isinstance(sink, ClickHouseSink):
+            rows = _as_elsewhere(sink, name, rows)
+    rows = [{key: row[key] for key in row if key not in _OF_READERS} for row in rows]
     return sorted(rows, key=lambda row: (row["source"], row.get("seq", 0), row.get("kind", ""), row.get("reason", "")))
+
+
+def _as_elsewhere(sink: ClickHouseSink, name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of ClickHouse as they are in the other stores: small numbers of journals, one row a loss."""
+    with sink.engine.connect() as connection:
+        asked = sink.tables.journal_positions.select().order_by("host")
+        numbers = {row.source: i + 1 for i, row in enumerate(connection.execute(asked, **_FINAL))}
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        row["source"] = numbers[row["source"]]
+        if name == "losses":
+            known = merged.setdefault((row["source"], row["kind"], row["reason"]), {**row, "n": 0})
+            known["n"] += row["n"]
+            known["first_at_ns"] = min(known["first_at_ns"], row["first_at_ns"])
+            known["last_at_ns"] = max(known["last_at_ns"], row["last_at_ns"])
+    return list(merged.values()) if name == "losses" else rows
 
 
 class Store:
@@ -136,9 +160,12 @@ class Store:
         assert isinstance(sink, SqlSink)
         found: Cells = {}
         with sink.engine.connect() as connection:
-            for row in connection.execute(sink.tables.rollups.select()):
+            c = sink.tables.rollups.c
+            cells = func.hex(c.cells) if self.kind == "clickhouse" else c.cells
+            for row in connection.execute(select(c.workflow_id, c.bucket_start_ns, cells), **_FINAL):
                 nodes = found.setdefault((row.workflow_id, row.bucket_start_ns), {})
-                for node_id, cell in decode_nodes(bytes(row.cells)).items():
+                blob = bytes.fromhex(row[2]) if self.kind == "clickhouse" else bytes(row[2])
+                for node_id, cell in decode_nodes(blob).items():
                     if node_id in nodes:
                         nodes[node_id].add(cell)
                     else:
@@ -155,6 +182,13 @@ def postgres_store(url: str) -> Store:
     first.upgrade()
     first.close()
     return Store("postgres", lambda: make_sink(url))
+
+
+def clickhouse_store(url: str, schema: str) -> Store:
+    first = SqlSink(url, schema=schema)
+    first.upgrade()
+    first.close()
+    return Store("clickhouse", lambda: make_sink(url, schema=schema))
 
 
 def integrity_of(path: Path) -> str:

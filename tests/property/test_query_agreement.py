@@ -109,6 +109,23 @@ def test_postgresql_and_memory_give_the_same_answers(seed: int, postgres_url: st
         sink.close()
 
 
+@pytest.mark.xdist_group("clickhouse")
+@pytest.mark.parametrize("seed", range(5))
+def test_clickhouse_and_memory_give_the_same_answers(seed: int, clickhouse_server: str, clickhouse_schema: str) -> None:
+    """The same arithmetic, though no transaction holds its statements together."""
+    history = make_history(seed, executions=12)
+    sink = SqlSink(clickhouse_server, schema=clickhouse_schema)
+    sink.upgrade()
+    sink.open()
+    try:
+        deliver(history, sink)
+        window = [BASE_NS + HOUR_NS // 3, BASE_NS + 3 * HOUR_NS + HOUR_NS // 2]
+        for workflow_id in (None, "login"):
+            assert_agree(Query(sink), memory_of(history), history, window, workflow_id)
+    finally:
+        sink.close()
+
+
 @few
 @given(seeds, windows, st.sampled_from(["login", "export"]))
 def test_counts_and_percentiles_are_what_happened(seed: int, window: list[int], workflow_id: str) -> None:

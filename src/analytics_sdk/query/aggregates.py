@@ -78,7 +78,6 @@ def gather(
     `place_of` tells the place of an instant; all of an hour that the plan reads from cells must have one place.
     `whole_only` leaves out steps and recoveries.
     """
-    sources = snapshot.sources()
     gathered = Gathered()
     for row in snapshot.cells(workflows, plan.hours):
         gathered.sources.add(row.source)
@@ -89,6 +88,7 @@ def gather(
         if (whole := row.nodes.get(WHOLE)) is not None:
             n, succeeded = sum(map(whole.ended.__getitem__, COUNTED)), whole.ended[SUCCESS] + whole.ended[RECOVERED]
             gathered.tally(row.workflow_id, row.start_ns).add(n, succeeded, whole.first_pass)
+    sources = snapshot.sources()  # behind the cells, because only then a store without transactions knows their tail
     for spans, tail in ((plan.hours, True), (plan.edges, False)):
         if not spans:
             continue

@@ -44,6 +44,10 @@ def make_reader(sink: object) -> Reader:
         from analytics_sdk.sinks.sql import SqlSink
 
         if isinstance(sink, SqlSink):
+            if sink.engine.dialect.name == "clickhousedb":
+                from analytics_sdk.query.clickhouse_reader import ClickHouseReader
+
+                return ClickHouseReader(sink.engine, sink.tables)
             return SqlReader(sink.engine, sink.tables)
     raise AnalyticsError(
         f"a {type(sink).__name__} cannot be read: statistics and reports need a SqlSink or a MemorySink"

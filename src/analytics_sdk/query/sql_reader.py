@@ -158,6 +158,10 @@ class SqlSnapshot:
                 late = own.where(table.c.verdict_seq >= source.rollup_position)
                 yield from self._made(fact, late.where(table.c.seq + 0 < source.rollup_position))
 
+    def _of_this_moment(self, _table: Table) -> list[ColumnElement[bool]]:
+        """What else rows have to be; nothing where a transaction sees one moment."""
+        return []
+
     def _made(self, fact: type[Fact], statement: Select[Any]) -> Iterator[Fact]:
         return (fact._make(row) for row in self._stream(statement))
 
@@ -188,6 +192,7 @@ class SqlSnapshot:
         workflows = {one.workflow_id for one in ranges}
         c = table.c
         statement = columns.where(_within(c.started_at_ns, [span]), c.status.in_(_TIMED_WORDS), c.end_seq.is_not(None))
+        statement = statement.where(*self._of_this_moment(table))
         if len(limits) <= _FEW_RANGES:
             statement = statement.where(or_(*(c.duration_ns.between(*pair) for pair in limits)))
         if len(workflows) <= _MANY:

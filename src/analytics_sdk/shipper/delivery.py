@@ -21,7 +21,7 @@ from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import lost_healings, merge
 from analytics_sdk.shipper.outage import Claim, claim_of
-from analytics_sdk.sinks.base import ADDED_REASONS, Batch, JournalIdentity, Positions, RollupSink, Sink
+from analytics_sdk.sinks.base import ADDED_REASONS, Batch, JournalIdentity, Positions, RollupSink, Row, Sink
 from analytics_sdk.vocabulary import Kind
 
 FOLD_EVERY_SECONDS = 30.0
@@ -170,7 +170,10 @@ class Delivery:
         losses = self.reader.losses(found, now_ns)
         told = [one for one in losses if one.reason not in ADDED_REASONS] + losses_found(found, now_ns)
         told += losses_of(gap for _, gap in stretch.gaps)
-        batch.losses = [(one.kind, one.reason, one.n, one.first_at_ns, one.last_at_ns) for one in told]
+        batch.losses = [_loss_row(one) for one in told]
+        placed = [(one[0], losses_found([one], now_ns)) for one in found]
+        placed += [(position, losses_of([gap])) for position, gap in stretch.gaps]
+        batch.found = [(position, _loss_row(one)) for position, each in placed for one in each]
         if self.claim is not None:
             self.claim = self.claim._replace(rows=batch.new_position)  # before, because the answer may be lost
         self.sink.write(batch)
@@ -245,6 +248,10 @@ class Delivery:
             raise
         self.positions = Positions(at, at, settled=True)
         self.claim = claim_of(self.positions)
+
+
+def _loss_row(loss: Loss) -> Row:
+    return loss.kind, loss.reason, loss.n, loss.first_at_ns, loss.last_at_ns
 
 
 def _append_line(path: Path, line: bytes) -> None:

@@ -10,6 +10,8 @@
     postgres    the same for PostgreSQL, with COPY
     keeping     losses, rollups and the last judgement
     sql         the sink over these
+    clickhouse, clickhouse_schema, clickhouse_sink
+                the same on ClickHouse, without transactions
 
 Third parties register a URL scheme by an entry point of the group `analytics_sdk.sinks`: its name is the scheme, its
 value is called with `(url, schema=..., table_prefix=...)` and gives a `Sink`.
@@ -24,7 +26,7 @@ from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.base import Sink
 
 ENTRY_POINT_GROUP = "analytics_sdk.sinks"
-SQL_SCHEMES = ("sqlite", "postgresql", "postgres")
+SQL_SCHEMES = ("sqlite", "postgresql", "clickhousedb", "postgres")
 _PASSWORD = re.compile(r"(?<=://)([^:@\s]*):\S*@")
 _PASSWORD_OPTION = re.compile(r"([?&]\w*(?:password|secret|token)\w*=)[^&\s]*", re.IGNORECASE)
 
@@ -57,7 +59,7 @@ def make_sink(target: Any, *, schema: str | None = None, table_prefix: str | Non
     made: Sink | None = _third_party_sink(scheme, url, schema, table_prefix)
     if made is None:
         raise SettingError(
-            f"no sink is known for {scheme}://; use one of {', '.join(SQL_SCHEMES[:2])}, or install a package that "
+            f"no sink is known for {scheme}://; use one of {', '.join(SQL_SCHEMES[:3])}, or install a package that "
             f"registers {scheme!r} in the entry point group {ENTRY_POINT_GROUP}"
         )
     return made

@@ -135,6 +135,9 @@ class Batch(msgspec.Struct):
     late_verdicts: list[Row] = msgspec.field(default_factory=list)
     samples: list[Row] = msgspec.field(default_factory=list)
     losses: list[Row] = msgspec.field(default_factory=list)
+    found: list[tuple[int, Row]] = msgspec.field(default_factory=list)
+    """Of `losses`, the rows of ADDED_REASONS once more, one by one, each with the position in the journal that it is
+    about. For sinks without transactions, which must know what they have counted already."""
     settle_as: str | None = None
     """"crashed" or "cancelled": the owner is gone and this is the last of it. What still runs gets this status."""
 

@@ -19,6 +19,13 @@ _STATE_MISCONFIGURED = ("28", "3D", "3F", "42", "0A", "0L", "0P", "25006", "F0")
 _STATE_REJECTED = ("22", "23", "54", "21", "08P01")
 """Values, integrity, limits of a row; and a COPY whose binary values the server cannot read."""
 
+_CLICKHOUSE_MISCONFIGURED = frozenset({16, 36, 47, 57, 60, 62, 81, 115, 164, 192, 193, 194, 195, 446, 452, 497, 516})
+"""No such column or name, bad argument, table that is there, no such table, syntax, no such database or setting,
+read-only, no such user, wrong or missing password, no right."""
+_CLICKHOUSE_REJECTED = frozenset({6, 33, 53, 69, 70, 117, 321, 349})
+"""Text or data that cannot be parsed, types that do not fit, out of bounds, NULL where there may be none."""
+_CLICKHOUSE_NO_TABLE, _CLICKHOUSE_NO_COLUMN = {60, 81}, {16, 47}
+
 _REFUSALS = (
     "password",
     "authentication",
@@ -56,9 +63,10 @@ def sink_error(problem: Exception, shown: str, password: str | None = None) -> S
         SinkMisconfigured: "somebody must put this right",
         RejectedRecord: "this value cannot be kept",
     }[kind]
-    if getattr(cause, "sqlstate", None) == _NO_TABLE or "no such table" in said:
+    code = getattr(cause, "code", None)
+    if getattr(cause, "sqlstate", None) == _NO_TABLE or "no such table" in said or code in _CLICKHOUSE_NO_TABLE:
         advice = "its tables are not there: run `analytics-sdk db upgrade --db URL`"
-    if getattr(cause, "sqlstate", None) == _NO_COLUMN or "no such column" in said:
+    if getattr(cause, "sqlstate", None) == _NO_COLUMN or "no such column" in said or code in _CLICKHOUSE_NO_COLUMN:
         advice = "its tables are of an older version: run `analytics-sdk db upgrade --db URL`"
     return kind(f"{shown}: {said} ({type(cause).__name__}); {advice}")
 
@@ -66,6 +74,11 @@ def sink_error(problem: Exception, shown: str, password: str | None = None) -> S
 def _kind_of(cause: BaseException) -> type[SinkError]:
     if isinstance(cause, sqlite3.Error):
         return _sqlite_kind(cause)
+    if isinstance(cause, ImportError):
+        return SinkMisconfigured
+    code = getattr(cause, "code", None)
+    if isinstance(code, int) and type(cause).__module__.startswith("clickhouse_connect"):
+        return _clickhouse_kind(code)
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if state:
         return _state_kind(str(state))
@@ -89,6 +102,12 @@ def _sqlite_kind(cause: sqlite3.Error) -> type[SinkError]:
     if code & 0xFF in _SQLITE_REJECTED:
         return RejectedRecord
     return SinkMisconfigured if code & 0xFF in _SQLITE_MISCONFIGURED else SinkUnavailable
+
+
+def _clickhouse_kind(code: int) -> type[SinkError]:
+    if code in _CLICKHOUSE_REJECTED:
+        return RejectedRecord
+    return SinkMisconfigured if code in _CLICKHOUSE_MISCONFIGURED else SinkUnavailable
 
 
 def _state_kind(state: str) -> type[SinkError]:

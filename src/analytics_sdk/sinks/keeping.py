@@ -1,6 +1,6 @@
 """What is kept besides rows, inside the transaction that a sink has open: losses, rollups, and the last judgement."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, func, or_, select, update
@@ -55,7 +55,7 @@ def keep_verdicts(connection: Connection, tables: Tables, source: int, rows: lis
 def add_cells(connection: Connection, tables: Tables, source: int, cells: Cells) -> None:
     """Add cells to this source's stored ones. Nobody else writes those, so they are read, added to and written."""
     table = tables.rollups
-    wanted = _kept_names(cells)
+    wanted = kept_names(cells)
     workflows = sorted({workflow_id for workflow_id, _ in wanted})
     stored: Cells = {}
     for i in range(0, len(workflows), _KEYS_A_QUERY):
@@ -87,7 +87,7 @@ def add_cells(connection: Connection, tables: Tables, source: int, cells: Cells)
         )
 
 
-def _kept_names(cells: Cells) -> Cells:
+def kept_names(cells: Cells) -> Cells:
     """The cells under the names that rows have."""
     kept: Cells = {}
     for (workflow_id, hour), nodes in cells.items():
@@ -99,21 +99,27 @@ def _kept_names(cells: Cells) -> Cells:
 
 def judge(connection: Connection, tables: Tables, source: int, word: str) -> None:
     """Give what still runs in a source its last status, in the rows and in the rollups."""
-    verdict = STATUSES.index(word)
-    cells: Cells = {}
     executions, steps = tables.executions, tables.steps
     running = select(executions.c.seq, executions.c.execution_id, executions.c.workflow_id, executions.c.started_at_ns)
     judged = connection.execute(running.where(_still_running(executions, source))).all()
-    for execution in judged:
-        cell_of(cells, execution.workflow_id, WHOLE, execution.started_at_ns).add_end(verdict, None, first_pass=False)
     open_steps = select(steps.c.workflow_id, steps.c.node_id, steps.c.started_at_ns)
-    for step in connection.execute(open_steps.where(_still_running(steps, source))):
-        cell_of(cells, step.workflow_id, step.node_id, step.started_at_ns).add_end(verdict, None, first_pass=False)
+    cells = judged_cells(judged, connection.execute(open_steps.where(_still_running(steps, source))), word)
     for table in (executions, steps):
         connection.execute(update(table).where(_still_running(table, source)).values(status=word))
     if judged:
-        _count_steps(connection, tables, source, {row.execution_id: row.seq for row in judged})
+        _keep_counts(connection, tables, source, {row.execution_id: row.seq for row in judged})
     add_cells(connection, tables, source, cells)
+
+
+def judged_cells(executions: Iterable[Any], steps: Iterable[Any], word: str) -> Cells:
+    """The endings of rows that were judged."""
+    verdict = STATUSES.index(word)
+    cells: Cells = {}
+    for execution in executions:
+        cell_of(cells, execution.workflow_id, WHOLE, execution.started_at_ns).add_end(verdict, None, first_pass=False)
+    for step in steps:
+        cell_of(cells, step.workflow_id, step.node_id, step.started_at_ns).add_end(verdict, None, first_pass=False)
+    return cells
 
 
 def _still_running(table: Table, source: int) -> ColumnElement[bool]:
@@ -121,12 +127,17 @@ def _still_running(table: Table, source: int) -> ColumnElement[bool]:
     return and_(table.c.source.between(source, source), is_running(table))
 
 
-def _count_steps(connection: Connection, tables: Tables, source: int, judged: Mapping[str, int]) -> None:
-    """Set the counts of executions whose end was not recorded from their top-level steps and their recoveries."""
+def count_steps(
+    connection: Connection, tables: Tables, source: int, judged: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+    """The counts of executions whose end was not recorded, from their top-level steps and their recoveries.
+
+    `judged`: the position of each execution, by its id.
+    """
     counts: dict[str, dict[str, int]] = {
         execution_id: {"steps_completed": 0, "steps_failed": 0, "steps_recovered": 0} for execution_id in judged
     }
-    since = min(judged.values())
+    since = min(judged.values(), default=0)
     s, r = tables.steps.c, tables.recoveries.c
     by_status = (
         select(s.execution_id, s.status, func.count())
@@ -145,6 +156,11 @@ def _count_steps(connection: Connection, tables: Tables, source: int, judged: Ma
     for execution_id, n in connection.execute(healed):
         if execution_id in counts:
             counts[execution_id]["steps_recovered"] = n
+    return counts
+
+
+def _keep_counts(connection: Connection, tables: Tables, source: int, judged: Mapping[str, int]) -> None:
+    counts = count_steps(connection, tables, source, judged)
     table = tables.executions
     for execution_id, seq in judged.items():
         if any(counts[execution_id].values()):

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Table, func, inspect, select, text
 from sqlalchemy.schema import CreateColumn, CreateSchema
 
 from analytics_sdk.errors import SinkMisconfigured
+from analytics_sdk.sinks import clickhouse_schema
 from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.schema import SCHEMA_VERSION, Tables
 from analytics_sdk.sinks.sqlite import begin_immediate
@@ -65,12 +66,7 @@ def is_old(standing: Standing) -> bool:
 
 def look(connection: Connection, tables: Tables) -> Standing:
     """What stands there. Reads only."""
-    names = [table.name for table in tables.metadata.tables.values()]
-    inspector = inspect(connection)
-    found = {
-        name: {column["name"] for column in columns}
-        for (_, name), columns in inspector.get_multi_columns(schema=tables.schema, filter_names=names).items()
-    }
+    found = _columns_in(connection, tables)
     version = None
     versioned = {"version", "applied_at_ns"} <= found.get(tables.version.name, set())
     if versioned:
@@ -82,6 +78,15 @@ def look(connection: Connection, tables: Tables) -> Standing:
         if not versioned or (current and not set(_table(tables, name).c.keys()) <= columns)
     ]
     return Standing(version, frozenset(found), tuple(foreign))
+
+
+def _columns_in(connection: Connection, tables: Tables) -> dict[str, set[str]]:
+    """The columns of those tables that stand there under names of ours."""
+    if connection.dialect.name == clickhouse_schema.DIALECT:
+        return clickhouse_schema.columns_in(connection, tables)
+    names = [table.name for table in tables.metadata.tables.values()]
+    found = inspect(connection).get_multi_columns(schema=tables.schema, filter_names=names)
+    return {name: {column["name"] for column in columns} for (_, name), columns in found.items()}
 
 
 def _table(tables: Tables, name: str) -> Table:

@@ -1,4 +1,4 @@
-"""The SQL sink: SQLite and PostgreSQL, by URL or by an engine that the user made."""
+"""The SQL sink: SQLite, PostgreSQL and ClickHouse, by URL or by an engine that the user made."""
 
 import os
 import weakref
@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from analytics_sdk.errors import AnalyticsError, Fenced, SettingError
 from analytics_sdk.rollup import Cells
-from analytics_sdk.sinks import describe, migrations, postgres, sqlite
+from analytics_sdk.sinks import clickhouse, clickhouse_schema, describe, migrations, postgres, sqlite
 from analytics_sdk.sinks.base import (
     EXECUTION_COLUMNS,
     RECOVERY_COLUMNS,
@@ -26,7 +26,7 @@ from analytics_sdk.sinks.keeping import add_cells, insert_into, judge, keep_loss
 from analytics_sdk.sinks.rows import Columns, add_last_seq, as_dicts, columns_of, without_empty
 from analytics_sdk.sinks.schema import DEFAULT_SCHEMA, Tables, tables
 
-_BULK: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgres}
+_BULK: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgres, clickhouse_schema.DIALECT: clickhouse}
 _open_sinks: "weakref.WeakSet[SqlSink]" = weakref.WeakSet()
 _inherited: list[object] = []
 
@@ -37,6 +37,14 @@ class SqlSink:
     `engine` may be read from by others. An engine that was given is never disposed of; one of our own has no pool, and
     the sink keeps one connection of it while it is open.
     """
+
+    def __new__(cls, target: str | URL | Engine, **_settings: object) -> "SqlSink":
+        """A `ClickHouseSink` where the target is of that kind: it keeps the same promises in another way."""
+        if cls is SqlSink and _is_clickhouse(target):
+            from analytics_sdk.sinks.clickhouse_sink import ClickHouseSink  # here, because it is made from this class
+
+            return super().__new__(ClickHouseSink)
+        return super().__new__(cls)
 
     def __init__(
         self, target: str | URL | Engine, *, schema: str | None = None, table_prefix: str | None = None
@@ -53,9 +61,11 @@ class SqlSink:
             raise SettingError(f"{dialect} is not a database that analytics-sdk writes; it writes {', '.join(_BULK)}")
         if not self._owns_engine and dialect == "sqlite":
             sqlite.refuse_unshared(self.engine)
-        if schema is None and dialect == "postgresql":
+        if schema is None and dialect != "sqlite":
             schema = DEFAULT_SCHEMA
-        self.tables: Tables = tables(schema, table_prefix)
+        is_clickhouse = dialect == clickhouse_schema.DIALECT
+        make_tables = clickhouse_schema.clickhouse_tables if is_clickhouse else tables
+        self.tables: Tables = make_tables(schema, table_prefix)
         self._bulk = _BULK[dialect]
         self._connection: Connection | None = None
         self._anchor: Connection | None = None
@@ -262,6 +272,13 @@ class SqlSink:
         self._sources = {}
 
 
+def _is_clickhouse(target: str | URL | Engine) -> bool:
+    if isinstance(target, Engine):
+        return target.dialect.name == clickhouse_schema.DIALECT
+    scheme = target.drivername if isinstance(target, URL) else target.partition("://")[0]
+    return scheme.partition("+")[0] == clickhouse_schema.DIALECT
+
+
 def _make_engine(target: str | URL) -> Engine:
     try:
         url = make_url(target)
@@ -269,6 +286,8 @@ def _make_engine(target: str | URL) -> Engine:
             return sqlite.make_engine(sqlite.make_absolute(url))
         if url.get_backend_name() in ("postgresql", "postgres"):
             return postgres.make_engine(url)
+        if url.get_backend_name() == clickhouse_schema.DIALECT:
+            return clickhouse.make_engine(url)
         name = url.get_backend_name()
     except NoSuchModuleError:
         raise SettingError(f"{describe(str(target))}: there is no such database driver") from None
