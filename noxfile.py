@@ -20,7 +20,10 @@ def lowest_versions() -> list[str]:
     """`name==floor` for each requirement that pyproject.toml gives a floor, those of extras too."""
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *(one for name in ("postgres", "docs", "test") for one in extras[name])]
+    requirements = [
+        *project["dependencies"],
+        *(one for name in ("postgres", "clickhouse", "docs", "test") for one in extras[name]),
+    ]
     found = (re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?>=([0-9.]+)", one) for one in requirements)
     return [f"{match[1]}=={match[2]}" for match in found if match]
 

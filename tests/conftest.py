@@ -6,6 +6,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,16 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def clickhouse_server() -> Iterator[str]:
+def clickhouse_package() -> None:
+    """ClickHouse in process is installed."""
+    for module, package in (("clickhouse_connect", "clickhouse-connect"), ("chdb", "chdb-core")):
+        if not os.environ.get("CI") and find_spec(module) is None:
+            pytest.skip(f"{package} is not installed")
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(clickhouse_package: None) -> Iterator[str]:
     """The URL of a ClickHouse inside this test process; it keeps one folder for the life of a process."""
-    if not os.environ.get("CI"):
-        pytest.importorskip("clickhouse_connect", reason="clickhouse-connect is not installed", exc_type=ImportError)
-        pytest.importorskip("chdb", reason="chdb-core is not installed", exc_type=ImportError)
     from sqlalchemy import create_engine
 
     folder = tempfile.mkdtemp(prefix="ch")

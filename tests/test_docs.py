@@ -54,6 +54,8 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.
     replaced = {}
     if any(POSTGRES in block.code and block.reason is None for block in blocks_of(page)):
         replaced[POSTGRES] = request.getfixturevalue("postgres_url")
+    if any("interface=chdb" in block.code and block.reason is None for block in blocks_of(page)):
+        request.getfixturevalue("clickhouse_package")
     run_page(page, tmp_path, replaced)
 
 

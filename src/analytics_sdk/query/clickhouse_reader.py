@@ -53,6 +53,8 @@ class ClickHouseSnapshot(SqlSnapshot):
         self._before: Mapping[int, Source] | None = None
         self._folded: dict[int, int] = {}
         """How far the rollups that were read have come, by source."""
+        self._judged: set[int] = set()
+        """Sources whose rollups, as they were read, tell how what had no end was judged."""
 
     def _read_sources(self) -> dict[int, Source]:
         c = self._tables.journal_positions.c
@@ -68,7 +70,7 @@ class ClickHouseSnapshot(SqlSnapshot):
                 key: Source(
                     source.position,
                     max(before.get(key, nothing).rollup_position, self._folded.get(key, 0)),
-                    before.get(key, nothing).settled,
+                    before.get(key, nothing).settled or key in self._judged,
                 )
                 for key, source in now.items()
             }
@@ -82,11 +84,13 @@ class ClickHouseSnapshot(SqlSnapshot):
         self._sources = None  # because what is read now may go further than what is known of the rows
         c = self._tables.rollups.c
         # As text, because a driver may take bytes for text of its own.
-        statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.position, func.base64Encode(c.cells)).where(
+        statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.version, func.base64Encode(c.cells)).where(
             c.level == HOUR, _within(c.bucket_start_ns, hours), *_of(c.workflow_id, workflows)
         )
-        for source, workflow_id, start_ns, position, blob in self._stream(statement):
-            self._folded[source] = max(position, self._folded.get(source, 0))
+        for source, workflow_id, start_ns, version, blob in self._stream(statement):
+            self._folded[source] = max(version // 2, self._folded.get(source, 0))
+            if version % 2:
+                self._judged.add(source)
             yield CellRow(source, workflow_id, start_ns, decode_nodes(base64.b64decode(blob)))
 
     def _facts(

@@ -86,6 +86,8 @@ def _kind_of(cause: BaseException) -> type[SinkError]:
     if isinstance(cause, _OF_VALUES) or "DataError" in names or "IntegrityError" in names:
         return RejectedRecord
     said = str(cause).lower()
+    if "client has been closed" in said:  # because ClickHouse in process closes its clients when the process ends
+        return SinkUnavailable
     if "OperationalError" in names:
         return SinkMisconfigured if any(word in said for word in _REFUSALS) else SinkUnavailable
     if "ProgrammingError" in names:

@@ -4,6 +4,7 @@ A new store gets the tables as they are today. An older one is taken forward by 
 in one transaction and under a lock: of several processes that begin at once, exactly one migrates.
 """
 
+import shlex
 import time
 import zlib
 from collections.abc import Callable
@@ -102,7 +103,8 @@ def check(connection: Connection, tables: Tables) -> None:
     standing = look(connection, tables)
     shown = connection.engine.url.render_as_string(hide_password=True)
     refuse_foreign(standing, shown)
-    upgrade_it = f"run `analytics-sdk db upgrade --db {shown}`"
+    typed = shlex.quote(shown) if "&" in shown else shown
+    upgrade_it = f"run `analytics-sdk db upgrade --db {typed}`"
     if standing.version is None:
         raise SinkMisconfigured(f"{shown} has no tables of analytics-sdk: {upgrade_it}")
     if is_old(standing):
