@@ -95,6 +95,7 @@ class Execution(Frame):
     def __init__(self, execution_id: str, workflow_id: str) -> None:
         self.execution_id = execution_id
         self.workflow_id = workflow_id
+        self.ended = False  # here too, because each step asks, and what stands in the class is slower to find
         self.next_step_no = count(1).__next__
         self.healing: Healing | None = None
         """What was healed, until the end tells what became of it."""
