@@ -71,8 +71,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks, one after the other, beside their peers."""
     session.install("-e", ".[bench]")
-    for file in sorted(Path("benchmarks").glob("[!_]*.py")):
-        session.run("python", str(file), *session.posargs)
+    session.run("python", "benchmarks", *session.posargs)
 
 
 @nox.session(python="3.11")

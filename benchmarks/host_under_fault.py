@@ -1,6 +1,6 @@
 """What one tracked step costs the host while something is wrong, beside the same loop when nothing is.
 
-    python benchmarks/host_under_fault.py [--steps 200000] [--json]
+    python benchmarks/host_under_fault.py [--json FILE] [--quick]
 
 Each scenario is a process of its own that runs the same loop and times every call: a plain function beside, so that
 what the machine itself does shows; delivery as usual; the database locked by another process; a server that nobody
@@ -11,7 +11,6 @@ Scenarios take turns, the rounds are pooled. `lost` is what the journal counted;
 import argparse
 import json
 import os
-import platform
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROUNDS = 3
+from _figures import Figures, options
+
 FORK_EVERY = 5_000
 MIB = 1 << 20
 SCENARIOS = {
@@ -119,37 +119,40 @@ def run_scenario(name: str, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=200_000)
-    parser.add_argument("--json", action="store_true")
+    parser = options(__doc__ or "")
     parser.add_argument("--host", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.host:
-        run_host(json.loads(chosen.host))
+    given = parser.parse_args()
+    if given.host:
+        run_host(json.loads(given.host))
         return
+    rounds, steps = (1, 50_000) if given.quick else (3, 200_000)
+    figures = Figures("a step while something is wrong")
     found: dict[str, dict[str, Any]] = {name: {"taken": [], "lost": 0} for name in SCENARIOS}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name in SCENARIOS:
             if "disk_bytes" in SCENARIOS[name] and os.geteuid() != 0:
                 continue  # because only root may mount a small disk
-            answer = run_scenario(name, chosen.steps)
+            answer = run_scenario(name, steps)
             found[name]["taken"] += answer["taken"]
             found[name]["lost"] += answer["lost"]
-    lines = []
+    usual_ns = at_rank(found["normal"]["taken"], 99)
     for name, seen in found.items():
-        taken = sorted(seen["taken"])
-        if taken:
-            ranks = {f"p{rank}_ns": taken[int(len(taken) * rank / 100)] for rank in (50, 99)}
-            lines.append({"scenario": name, **ranks, "max_ns": taken[-1], "lost": seen["lost"]})
-    if chosen.json:
-        print(json.dumps({"machine": platform.platform(), "steps": chosen.steps * ROUNDS, "scenarios": lines}))
-        return
-    machine = f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} CPUs"
-    print(f"{machine}, {chosen.steps * ROUNDS:,} steps each")
-    print(f"{'':24}{'p50 us':>10}{'p99 us':>10}{'max ms':>10}{'lost':>10}")
-    for line in lines:
-        p50, p99, most = line["p50_ns"] / 1e3, line["p99_ns"] / 1e3, line["max_ns"] / 1e6
-        print(f"{line['scenario']:24}{p50:10.2f}{p99:10.2f}{most:10.2f}{line['lost']:10,}")
+        if not seen["taken"]:
+            continue
+        p99_ns = at_rank(seen["taken"], 99)
+        beside = None if name in ("normal", "plain function, no SDK") else "normal"
+        figures.add(f"{name}: p50", at_rank(seen["taken"], 50) / 1e3, "us")
+        figures.add(
+            f"{name}: p99", p99_ns / 1e3, "us", beside=beside, ratio=p99_ns / usual_ns if beside is not None else None
+        )
+        figures.add(f"{name}: slowest", max(seen["taken"]) / 1e6, "ms")
+        figures.add(f"{name}: lost, and counted", seen["lost"], "records")
+    figures.close(given.json)
+
+
+def at_rank(taken: list[int], percent: int) -> int:
+    """The value below which so many percent lie."""
+    return sorted(taken)[int(len(taken) * percent / 100)]
 
 
 if __name__ == "__main__":

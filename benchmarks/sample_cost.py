@@ -1,14 +1,12 @@
 """What one resource sample costs: CPU time on the monitor's own thread.
 
-    python benchmarks/sample_cost.py [--json]
+    python benchmarks/sample_cost.py [--json FILE] [--quick]
 
 Alone, with children to find, and with many executions open at once; with the GPUs of this machine where it has some.
 CPU time and not duration, because the machine may be busy with something else.
 """
 
-import argparse
 import contextvars
-import json
 import statistics
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import psutil
+from _figures import Figures, options
 
 from analytics_sdk.capture.gpus import Gpus
 from analytics_sdk.capture.recorder import Recorder
@@ -54,20 +53,17 @@ def measure(children: int = 0, executions: int = 0, gpus: Gpus | None = None) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    wants_json = parser.parse_args().json
+    given = options(__doc__ or "").parse_args()
+    figures = Figures("the cost of a resource sample")
+    figures.add("processes of this machine", len(psutil.pids()), "")
+    figures.add("a process alone", measure(), "ms")
+    figures.add("a process with 10 children", measure(children=10), "ms")
+    figures.add("1,000 executions open", measure(executions=1000), "ms")
     gpus = Gpus()
-    found = {
-        "processes_of_the_machine": len(psutil.pids()),
-        "alone_ms": measure(),
-        "10_children_ms": measure(children=10),
-        "1000_executions_ms": measure(executions=1000),
-        "gpus": gpus.names,
-        "with_gpus_ms": measure(gpus=gpus) if gpus.names else None,
-    }
+    if gpus.names:
+        figures.add(f"with {len(gpus.names)} GPUs", measure(gpus=gpus), "ms")
     gpus.close()
-    print(json.dumps(found) if wants_json else "\n".join(f"{name:<26} {value}" for name, value in found.items()))
+    figures.close(given.json)
 
 
 if __name__ == "__main__":
