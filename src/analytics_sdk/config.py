@@ -286,8 +286,17 @@ def _default_folder(name: str, sink: Any) -> Path | None:
         shown = without_password(url)
         slug = re.sub(r"[^a-z0-9]+", "-", shown.lower()).strip("-")[:40]
         return state_folder() / f"{slug}-{hashlib.sha256(shown.encode()).hexdigest()[:12]}.journals"
-    base = file.parent if file is not None else Path.cwd()
-    return base / {"archive_dir": "archive", "reports_dir": "reports"}[name]
+    return _beside(sink, {"archive_dir": "archive", "reports_dir": "reports"}[name])
+
+
+def default_archive_dir(sink: Any) -> Path:
+    """Where the archive of a sink, given as URL or engine, stands if nobody says so: beside its file."""
+    return _beside(sink, "archive")
+
+
+def _beside(sink: Any, name: str) -> Path:
+    file = sqlite_file(sink)
+    return (file.parent if file is not None else Path.cwd()) / name
 
 
 def with_folder(settings: Settings, journal_dir: Path) -> Settings:

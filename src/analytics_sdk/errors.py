@@ -25,6 +25,10 @@ class ReportError(AnalyticsError):
     """A report cannot be made as asked: an unknown format, an unknown language, a place that cannot be written."""
 
 
+class ArchiveError(AnalyticsError):
+    """The archive cannot be written or read: a library is not installed, a file is missing or damaged."""
+
+
 class SinkError(AnalyticsError):
     """A sink could not do what it was asked. The subclasses tell the shipper what to do about it."""
 

@@ -19,7 +19,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, not_, or_, select
 
 from analytics_sdk.query.reader import CellRow, RecoveryFact, Source, StepFact, Workflows
-from analytics_sdk.query.sql_reader import Fact, SqlReader, SqlSnapshot, _of, _within
+from analytics_sdk.query.sql_reader import Fact, SqlReader, SqlSnapshot
+from analytics_sdk.query.sql_rows import of, within
 from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import decode_nodes
 from analytics_sdk.sinks.clickhouse import READING
@@ -85,7 +86,7 @@ class ClickHouseSnapshot(SqlSnapshot):
         c = self._tables.rollups.c
         # As text, because a driver may take bytes for text of its own.
         statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.version, func.base64Encode(c.cells)).where(
-            c.level == HOUR, _within(c.bucket_start_ns, hours), *_of(c.workflow_id, workflows)
+            c.level == HOUR, within(c.bucket_start_ns, hours), *of(c.workflow_id, workflows)
         )
         for source, workflow_id, start_ns, version, blob in self._stream(statement):
             self._folded[source] = max(version // 2, self._folded.get(source, 0))
@@ -98,7 +99,7 @@ class ClickHouseSnapshot(SqlSnapshot):
     ) -> Iterator[Fact]:
         c, sources = table.c, self.sources()
         columns = select(*(c[name] for name in fact._fields)).where(
-            _within(c.started_at_ns, spans), *_of(c.workflow_id, workflows)
+            within(c.started_at_ns, spans), *of(c.workflow_id, workflows)
         )
         statements = [columns]
         if tail:

@@ -1,7 +1,9 @@
 """The questions: one object over a sink, each question answered from one moment of its store."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from analytics_sdk.config import default_archive_dir
 from analytics_sdk.errors import AnalyticsError
 from analytics_sdk.guard import text_of
 from analytics_sdk.query.aggregates import gather
@@ -25,9 +27,9 @@ MOST_RUNNING = 1_000
 """So many running executions are listed, newest first; `status_counts` counts all."""
 
 
-def make_reader(sink: object) -> Reader:
+def make_reader(sink: object, archive_dir: Path | None = None) -> Reader:
     """The reader for a sink, or for the `inner` one of a sink that stands before another. Imports SQLAlchemy only for
-    a `SqlSink`.
+    a `SqlSink`. `archive_dir`: where its archived rows stand; without it, where they go by default.
 
     Raises:
         AnalyticsError: it is a sink that cannot be read.
@@ -40,7 +42,7 @@ def make_reader(sink: object) -> Reader:
 
         return MemoryReader(sink)
     if hasattr(sink, "engine"):
-        from analytics_sdk.query.sql_reader import SqlReader
+        from analytics_sdk.query.archive_reader import ArchiveReader
         from analytics_sdk.sinks.sql import SqlSink
 
         if isinstance(sink, SqlSink):
@@ -48,7 +50,7 @@ def make_reader(sink: object) -> Reader:
                 from analytics_sdk.query.clickhouse_reader import ClickHouseReader
 
                 return ClickHouseReader(sink.engine, sink.tables)
-            return SqlReader(sink.engine, sink.tables)
+            return ArchiveReader(sink.engine, sink.tables, archive_dir or default_archive_dir(sink.engine))
     raise AnalyticsError(
         f"a {type(sink).__name__} cannot be read: statistics and reports need a SqlSink or a MemorySink"
     )
@@ -64,8 +66,9 @@ class Query:
         AnalyticsError: the sink cannot be read. Every question may raise `SinkUnavailable` or `SinkMisconfigured`.
     """
 
-    def __init__(self, sink: object) -> None:
-        self._reader = make_reader(sink)
+    def __init__(self, sink: object, archive_dir: Path | None = None) -> None:
+        """`archive_dir`: where archived rows of a `SqlSink` stand; without it, beside its file."""
+        self._reader = make_reader(sink, archive_dir)
 
     def stats(
         self,

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from analytics_sdk.histogram import bucket_of
@@ -19,25 +18,19 @@ from analytics_sdk.query.reader import (
     ExecutionFact,
     Loss,
     RecoveryFact,
-    Source,
     StepFact,
     Workflows,
 )
 from analytics_sdk.query.reading_engine import reading_engine
-from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, StepRow, Timeline
+from analytics_sdk.query.sql_rows import MANY, TIMED_WORDS, SqlRows, of, unindexed, within
 from analytics_sdk.query.window import Span
-from analytics_sdk.rollup import HOUR_NS, TIMED, WHOLE, decode_nodes
+from analytics_sdk.rollup import HOUR_NS, WHOLE, decode_nodes
 from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.migrations import check
-from analytics_sdk.sinks.schema import HOUR, Tables, is_late, is_running
-from analytics_sdk.vocabulary import STATUSES
+from analytics_sdk.sinks.schema import HOUR, Tables, is_late
 
-_TIMED_WORDS = [STATUSES[status] for status in sorted(TIMED)]
-_ROWS_A_FETCH = 5_000
-_MANY = 500
 _FEW_RANGES = 8
-_FOREVER_NS = (1 << 63) - 1
 
 Fact = TypeVar("Fact", ExecutionFact, StepFact, RecoveryFact)
 
@@ -74,55 +67,15 @@ class SqlReader:
             raise sink_error(problem, self._shown, self._password) from None
 
 
-def _within(column: ColumnElement[Any], spans: Sequence[Span]) -> ColumnElement[bool]:
-    return or_(*(and_(column >= span.start_ns, column < span.end_ns) for span in spans))
-
-
-def _of(column: ColumnElement[Any], workflows: Workflows) -> list[ColumnElement[bool]]:
-    """The condition that a workflow id is one of some; nothing when all are meant."""
-    if workflows is None:
-        return []
-    return [or_(column.in_(workflows), column.is_(None)) if "" in workflows else column.in_(workflows)]
-
-
-def _unindexed(c: Any, workflows: Workflows, spans: Sequence[Span]) -> list[ColumnElement[bool]]:
-    """That rows started in some spans and belong to some workflows, told as expressions.
-
-    Because the key finds a tail at once, and a small index what is running, while the index of a workflow's times, of
-    which expressions make no use, would read its whole history.
-    """
-    return [_within(c.started_at_ns + 0, spans), *_of(c.workflow_id + "", workflows)]
-
-
-class SqlSnapshot:
+class SqlSnapshot(SqlRows):
     """See `Snapshot`."""
-
-    def __init__(self, connection: Connection, tables: Tables) -> None:
-        self._connection = connection
-        self._tables = tables
-        self._sources: dict[int, Source] | None = None
-
-    def _rows(self, statement: Select[Any]) -> Sequence[Any]:
-        return self._connection.execute(statement).all()
-
-    def _stream(self, statement: Select[Any]) -> Iterator[Any]:
-        """Rows as they come, because the edge of a window may have a million of them."""
-        with self._connection.execute(statement, execution_options={"yield_per": _ROWS_A_FETCH}) as rows:
-            yield from rows
-
-    def sources(self) -> Mapping[int, Source]:
-        if self._sources is None:
-            c = self._tables.journal_positions.c
-            rows = self._rows(select(c.source, c.position, c.rollup_position, c.settled))
-            self._sources = {source: Source(position, rollups, bool(s)) for source, position, rollups, s in rows}
-        return self._sources
 
     def cells(self, workflows: Workflows, hours: Sequence[Span]) -> Iterator[CellRow]:
         if not hours:
             return
         c = self._tables.rollups.c
         statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.cells).where(
-            c.level == HOUR, _within(c.bucket_start_ns, hours), *_of(c.workflow_id, workflows)
+            c.level == HOUR, within(c.bucket_start_ns, hours), *of(c.workflow_id, workflows)
         )
         for source, workflow_id, start_ns, blob in self._stream(statement):
             yield CellRow(source, workflow_id, start_ns, decode_nodes(bytes(blob)))
@@ -142,10 +95,10 @@ class SqlSnapshot:
         columns = select(*(table.c[name] for name in fact._fields))
         if not tail:
             yield from self._made(
-                fact, columns.where(_within(table.c.started_at_ns, spans), *_of(table.c.workflow_id, workflows))
+                fact, columns.where(within(table.c.started_at_ns, spans), *of(table.c.workflow_id, workflows))
             )
             return
-        bounds = _unindexed(table.c, workflows, spans)
+        bounds = unindexed(table.c, workflows, spans)
         for key, source in self.sources().items():
             if not source.lags:
                 continue
@@ -191,108 +144,17 @@ class SqlSnapshot:
         limits = {(one.low_ns, one.high_ns) for one in ranges}
         workflows = {one.workflow_id for one in ranges}
         c = table.c
-        statement = columns.where(_within(c.started_at_ns, [span]), c.status.in_(_TIMED_WORDS), c.end_seq.is_not(None))
+        statement = columns.where(within(c.started_at_ns, [span]), c.status.in_(TIMED_WORDS), c.end_seq.is_not(None))
         statement = statement.where(*self._of_this_moment(table))
         if len(limits) <= _FEW_RANGES:
             statement = statement.where(or_(*(c.duration_ns.between(*pair) for pair in limits)))
-        if len(workflows) <= _MANY:
-            statement = statement.where(*_of(c.workflow_id, sorted(workflows)))
+        if len(workflows) <= MANY:
+            statement = statement.where(*of(c.workflow_id, sorted(workflows)))
         for workflow_id, node_id, duration_ns in self._stream(statement):
             if duration_ns is not None:
                 key = (workflow_id or "", WHOLE if whole else node_id, bucket_of(duration_ns))
                 if key in wanted:
                     found[wanted[key]].append(duration_ns)
-
-    def execution_rows(
-        self, workflows: Workflows, span: Span, *, running_only: bool = False, limit: int | None = None
-    ) -> list[ExecutionRow]:
-        c = self._tables.executions.c
-        statement = self._select_executions()
-        if running_only:  # by the small index of what runs, and not in the order of another
-            statement = statement.where(is_running(self._tables.executions), *_unindexed(c, workflows, [span]))
-            statement = statement.where(c.source >= 0).order_by((c.started_at_ns + 0).desc())
-        else:
-            statement = statement.where(_within(c.started_at_ns, [span]), *_of(c.workflow_id, workflows))
-        statement = statement.order_by(c.started_at_ns.desc(), c.source.desc(), c.seq.desc()).limit(limit)
-        return [_execution_row(row) for row in self._rows(statement)]
-
-    def slowest(self, workflows: Workflows, span: Span) -> ExecutionRow | None:
-        c = self._tables.executions.c
-        statement = (
-            self._select_executions()
-            .where(_within(c.started_at_ns, [span]), *_of(c.workflow_id, workflows))
-            .where(c.status.in_(_TIMED_WORDS), c.duration_ns.is_not(None))
-            .order_by(c.duration_ns.desc(), c.started_at_ns)
-            .limit(1)
-        )
-        found = self._rows(statement)
-        return _execution_row(found[0]) if found else None
-
-    def _select_executions(self) -> Select[Any]:
-        return select(*(self._tables.executions.c[name] for name in ExecutionRow.__dataclass_fields__))
-
-    def timeline(self, execution_id: str) -> Timeline | None:
-        table = self._tables.executions
-        keys = select(table.c.source, table.c.seq, table.c.end_seq, table.c.started_at_ns, table.c.ended_at_ns)
-        found = self._rows(keys.where(table.c.execution_id == execution_id).order_by(table.c.started_at_ns))
-        if not found:
-            return None
-        source, seq, end_seq, started_at_ns, ended_at_ns = found[0]
-        row = self._connection.execute(
-            self._select_executions().where(table.c.source == source, table.c.seq == seq)
-        ).one()
-
-        def read(part: Table, names: Sequence[str], may_come_later: bool) -> Iterator[Any]:
-            c = part.c
-            columns = select(*(c[name] for name in names)).where(c.execution_id == execution_id)
-            own = columns.where(c.source == source, c.seq >= seq)
-            meanwhile = columns.where(c.started_at_ns >= started_at_ns)
-            if not may_come_later and end_seq is not None:
-                own = own.where(c.seq <= end_seq)
-                meanwhile = meanwhile.where(c.started_at_ns <= ended_at_ns)
-            if seq == end_seq:  # its beginning was lost, so the journal doesn't tell where its steps begin
-                yield from self._rows(meanwhile)
-                return
-            yield from self._rows(own)
-            if len(self.sources()) > 1:
-                yield from self._rows(meanwhile.where(c.source != source))
-
-        step_names, recovery_names = tuple(StepRow.__dataclass_fields__), tuple(RecoveryRow.__dataclass_fields__)
-        steps = [StepRow(*row) for row in read(self._tables.steps, step_names, False)]
-        recoveries = [RecoveryRow(*row) for row in read(self._tables.recoveries, recovery_names, True)]
-        steps.sort(key=lambda step: (step.started_at_ns, step.step_no))
-        recoveries.sort(key=lambda recovery: recovery.started_at_ns)
-        return Timeline(_execution_row(row), steps, recoveries)
-
-    def samples(self, span: Span, sources: Sequence[int] | None = None) -> Iterator[SampleRow]:
-        c, positions = self._tables.resource_samples.c, self._tables.journal_positions.c
-        # Because the hosts, which are few, make a range of the index by host and time out of each window.
-        statement = self._select_samples().where(
-            _within(c.at_ns, [span]), c.host.in_(select(positions.host).distinct())
-        )
-        if sources is not None and len(sources) <= _MANY:
-            statement = statement.where((c.source + 0).in_(sources))  # told so that the key makes no range of it
-        wanted = None if sources is None else set(sources)
-        for source, *values in self._stream(statement):
-            if wanted is None or source in wanted:
-                yield _sample_row(values)
-
-    def samples_during(self, execution_id: str) -> Iterator[SampleRow]:
-        executions, c = self._tables.executions.c, self._tables.resource_samples.c
-        columns = select(executions.source, executions.host, executions.started_at_ns, executions.ended_at_ns)
-        found = self._rows(columns.where(executions.execution_id == execution_id).order_by(executions.started_at_ns))
-        if not found:
-            return
-        source, host, start_ns, end_ns = found[0]
-        span = Span(start_ns, _FOREVER_NS if end_ns is None else end_ns)
-        statement = self._select_samples().where(c.host == host, _within(c.at_ns, [span]), c.source + 0 == source)
-        for _, *values in self._stream(statement):
-            yield _sample_row(values)
-
-    def _select_samples(self) -> Select[Any]:
-        c = self._tables.resource_samples.c
-        names = SampleRow.__dataclass_fields__
-        return select(c.source, *(c[name] for name in names)).order_by(c.at_ns, c.source, c.seq)
 
     def losses(self, span: Span) -> list[Loss]:
         c = self._tables.losses.c
@@ -305,13 +167,17 @@ class SqlSnapshot:
         return [Loss(kind, reason, int(n), first, last) for kind, reason, n, first, last in self._rows(statement)]
 
     def first_started_at_ns(self, workflows: Workflows) -> int | None:
-        rollups, executions = self._tables.rollups.c, self._tables.executions.c
-        hour = select(func.min(rollups.bucket_start_ns)).where(*_of(rollups.workflow_id, workflows))
-        row = select(func.min(executions.started_at_ns)).where(*_of(executions.workflow_id, workflows))
-        hour_ns, row_ns = self._connection.execute(hour).scalar(), self._connection.execute(row).scalar()
+        rollups = self._tables.rollups.c
+        hour = select(func.min(rollups.bucket_start_ns)).where(*of(rollups.workflow_id, workflows))
+        hour_ns, row_ns = self._connection.execute(hour).scalar(), self._first_row_ns(workflows)
         if row_ns is None or (hour_ns is not None and hour_ns + HOUR_NS <= row_ns):
             return cast("int | None", hour_ns)
-        return cast(int, row_ns)
+        return row_ns
+
+    def _first_row_ns(self, workflows: Workflows) -> int | None:
+        c = self._tables.executions.c
+        first = select(func.min(c.started_at_ns)).where(*of(c.workflow_id, workflows))
+        return cast("int | None", self._connection.execute(first).scalar())
 
     def check(self) -> None:
         check(self._connection, self._tables)
@@ -330,18 +196,3 @@ class SqlSnapshot:
                 break
             found.append(following)
         return found
-
-
-def _execution_row(row: Sequence[Any]) -> ExecutionRow:
-    return ExecutionRow(*_with_json_last(row, {}))
-
-
-def _sample_row(row: Sequence[Any]) -> SampleRow:
-    *values, gpus, running = row
-    return SampleRow(*values, *(msgspec.json.decode(text) if text else [] for text in (gpus, running)))
-
-
-def _with_json_last(row: Sequence[Any], nothing: object) -> list[Any]:
-    """Values of a row whose last one is JSON text, or None for nothing."""
-    *values, last = row
-    return [*values, msgspec.json.decode(last) if last else nothing]

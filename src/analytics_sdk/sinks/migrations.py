@@ -40,7 +40,16 @@ def _add_verdicts(connection: Connection, tables: Tables) -> None:
             index.create(connection)
 
 
-MIGRATIONS: dict[int, Callable[[Connection, Tables], None]] = {2: _add_what_ran, 3: _add_verdicts}
+def _add_archive(connection: Connection, tables: Tables) -> None:
+    """Rows may go to an archive, and a table says which files hold them."""
+    tables.archive_files.create(connection)
+
+
+MIGRATIONS: dict[int, Callable[[Connection, Tables], None]] = {
+    2: _add_what_ran,
+    3: _add_verdicts,
+    4: _add_archive,
+}
 """Version -> what takes the tables there from the version before. The first needs none: it is how a store is made."""
 
 

@@ -37,7 +37,7 @@ from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.base import EXECUTION_COLUMNS, LOSS_COLUMNS, RECOVERY_COLUMNS, SAMPLE_COLUMNS, STEP_COLUMNS
 from analytics_sdk.sinks.rows import TEXT_COLUMNS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 DEFAULT_SCHEMA = "analytics_sdk"
 """Where the tables stand on a server. On SQLite they have bare names."""
 
@@ -60,6 +60,7 @@ class Tables:
     losses: Table
     journal_positions: Table
     rollups: Table
+    archive_files: Table
     version: Table
     schema: str | None
     prefix: str
@@ -117,6 +118,7 @@ def tables(schema: str | None, prefix: str | None) -> Tables:
         _losses(metadata, before),
         _journal_positions(metadata, before),
         _rollups(metadata, before),
+        _archive_files(metadata, before),
         Table(
             f"{before}analytics_sdk_schema",
             metadata,
@@ -207,4 +209,22 @@ def _rollups(metadata: MetaData, prefix: str) -> Table:
         Column("bucket_start_ns", BigInteger, primary_key=True, autoincrement=False),
         Column("source", Integer, primary_key=True, autoincrement=False),
         Column("cells", LargeBinary, nullable=False),
+    )
+
+
+def _archive_files(metadata: MetaData, prefix: str) -> Table:
+    """Which files of the archive hold rows that stood here. Without `written_at_ns` a file is being written, or its
+    writer died: nobody reads it."""
+    return Table(
+        f"{prefix}archive_files",
+        metadata,
+        Column("path", Text, primary_key=True),
+        Column("table_name", Text, nullable=False),
+        Column("day", Text, nullable=False),
+        Column("rows", BigInteger, nullable=False, server_default=text("0")),
+        Column("first_started_at_ns", BigInteger, nullable=False, server_default=text("0")),
+        Column("last_started_at_ns", BigInteger, nullable=False, server_default=text("0")),
+        Column("sha256", Text, nullable=False, server_default=text("''")),
+        Column("bytes", BigInteger, nullable=False, server_default=text("0")),
+        Column("written_at_ns", BigInteger),
     )

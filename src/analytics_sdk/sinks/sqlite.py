@@ -72,6 +72,7 @@ def _connect_memory() -> sqlite3.Connection:
 def _set_up(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     try:
+        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written: it says how a file is made
         with suppress(sqlite3.OperationalError):  # because another process may be changing the mode at this moment
             cursor.execute("PRAGMA journal_mode = WAL")  # where a file system cannot, SQLite stays with what it has
         cursor.execute("PRAGMA synchronous = FULL")  # because a journal goes once its rows are committed
