@@ -250,8 +250,9 @@ def _script_step(
     return ended_at_ns, healed
 
 
-def deliver(history: History, sink: Sink) -> None:
-    """Write all journals into a sink, batch by batch, and its rollups wherever the history says."""
+def deliver(history: History, sink: Sink, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Write all journals into a sink, batch by batch, and its rollups wherever the history says. `meanwhile` is called
+    behind each of these writes."""
     for journal in history.journals:
         position = sink.position(journal.identity).rows
         folded, cells = position, Cells()
@@ -261,14 +262,17 @@ def deliver(history: History, sink: Sink) -> None:
             if journal.identity.pid == 101 and cut == journal.end:
                 batch.losses = [("step_start", "quota", 3, BASE_NS + HOUR_NS, BASE_NS + 2 * HOUR_NS)]
             sink.write(batch)
+            meanwhile()
             fold(cells, stretch)
             position = cut
             last = journal.settle_as is not None and cut == journal.end
             if isinstance(sink, RollupSink) and (cut in journal.fold_at or last):
                 sink.fold(journal.identity, cells, folded, position)
                 folded, cells = position, Cells()
+                meanwhile()
         if journal.settle_as is not None:
             sink.write(Batch(journal.identity, position, position, settle_as=journal.settle_as))
+            meanwhile()
 
 
 def count_naively(history: History, node_id: str, start_ns: int, end_ns: int, workflow_id: str) -> Counter[str]:

@@ -71,3 +71,10 @@ def take_back(connection: Connection, tables: Tables, path: str) -> bool:
     c = tables.archive_files.c
     own = delete(tables.archive_files).where(c.path == path, c.written_at_ns.is_(None))
     return connection.execute(own).rowcount == 1
+
+
+def is_believed(connection: Connection, tables: Tables, path: str) -> bool:
+    """Whether readers trust a file."""
+    c = tables.archive_files.c
+    asked = select(c.path).where(c.path == path, c.written_at_ns.is_not(None))
+    return connection.execute(asked).first() is not None

@@ -1,0 +1,9 @@
+"""The archive: raw rows that are old enough leave the database for Parquet files, and stay readable.
+
+    choosing   which rows may go, and in which portions
+    parquet    one portion as a file: written, synced, read back and compared
+    archiver   a run: file, manifest and deletion, portion by portion
+    keeper     the thread that does it now and then where `retention_days` is set
+
+What has been counted in rollups stays counted: rollups are never touched. pyarrow is imported when a file is written.
+"""
