@@ -21,6 +21,7 @@ FLOORS = (
     {"capture", "sinks"},
     {"shipper", "query"},
     {"reporting", "copying", "archive"},
+    {"checking"},
     {"system"},
     {"analytics_system"},
     {"integration"},

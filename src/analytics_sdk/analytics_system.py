@@ -49,7 +49,7 @@ def get_analytics_system(
 
     Args:
         db_path: a SQLite file; the same as `sink="sqlite:///..."`.
-        archive_dir: a folder, for what the archive will keep.
+        archive_dir: a folder, for rows that are archived.
         reports_dir: a folder, for reports that are given no path.
         settings: any of the settings.
 
@@ -234,6 +234,8 @@ def _before_fork() -> None:
     with threads of its own is warned in any case, and shall not wait for ours.
     """
     global _rests
+    if _system is not None and threading.active_count() <= 3:  # as below, and a run of the archive
+        _system.keeper.stop(REST_SECONDS, for_good=False)
     alone = threading.active_count() <= 2  # the host's thread and the shipper's
     _rests = _system is not None and alone and _system.shipper.rest(REST_SECONDS)
 

@@ -19,7 +19,9 @@ from sqlalchemy import Connection, Row, Table, delete, func, select, update
 
 from analytics_sdk.errors import SinkMisconfigured
 from analytics_sdk.query.sql_reader import SqlReader
+from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.base import JournalIdentity
+from analytics_sdk.sinks.manifest import count_files
 from analytics_sdk.sinks.schema import Tables
 from analytics_sdk.sinks.sql import SqlSink
 
@@ -58,12 +60,14 @@ def copy_store(source: SqlSink, target: SqlSink, on_progress: OnProgress | None 
     later is copied by the next run.
 
     Raises:
+        SinkMisconfigured: one of them has an archive.
         SinkUnavailable, SinkMisconfigured: what was copied so far stays, and the next run goes on from there.
     """
     if source.engine.url == target.engine.url and source.tables.schema == target.tables.schema:
         raise SinkMisconfigured("source and target are the same database: name two")
     target.upgrade()
     target.open()
+    _refuse_archived(source, target)
     done = Copy()
     pairs = list(zip(keyed_tables(source.tables), keyed_tables(target.tables), strict=True))
     with SqlReader(source.engine, source.tables).reading() as reading:
@@ -88,6 +92,20 @@ def copy_store(source: SqlSink, target: SqlSink, on_progress: OnProgress | None 
     for name, digest in digests.items():
         done.tables[name].checksum = digest.hexdigest()
     return done
+
+
+def _refuse_archived(*sinks: SqlSink) -> None:
+    """Raises:
+    SinkMisconfigured: rows of a store are in an archive, whose files know journals by the numbers of that store.
+    """
+    for sink in sinks:
+        with SqlReader(sink.engine, sink.tables).reading() as connection:
+            n = count_files(connection, sink.tables)
+        if n:
+            raise SinkMisconfigured(
+                f"{describe(sink.engine)} has rows in {n} archive files, which cannot be copied; "
+                "keep that database beside its archive, and begin a new one with new journals"
+            )
 
 
 def keyed_tables(tables: Tables) -> tuple[Table, ...]:

@@ -14,20 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analytics_sdk.archive.keeper import Keeper
 from analytics_sdk.capture.active import active, disown_by_first_record
 from analytics_sdk.capture.live import live_metrics
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.tracking import disabled_by_environment
+from analytics_sdk.checking import check_settings
 from analytics_sdk.config import Settings, with_folder
-from analytics_sdk.errors import AnalyticsError, SettingError
+from analytics_sdk.errors import SettingError
 from analytics_sdk.guard import trouble
-from analytics_sdk.journal.owner import private_folder
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.sinks import describe, make_sink
 from analytics_sdk.sinks.base import Sink
 from analytics_sdk.vocabulary import NO_START
 
 if TYPE_CHECKING:
+    from analytics_sdk.archive.archiver import Archived
     from analytics_sdk.capture.resources import ResourceMonitor
     from analytics_sdk.query import Query
     from analytics_sdk.reporting.report_generator import ReportGenerator
@@ -74,7 +76,7 @@ class AnalyticsSystem:
         _end_with_worker(self.end_process)
         makers = [lambda i=i: self._sink(i) for i in range(len(settings.sinks))]
         if check:
-            _check_by_making(settings)
+            check_settings(settings)
         self.writer = JournalWriter(
             settings.journal_dir,
             clock=settings.clock,
@@ -88,6 +90,8 @@ class AnalyticsSystem:
             interval_seconds=settings.flush_interval_seconds,
             clock=settings.clock,
         )
+        self.keeper = Keeper(settings, self.shipper.fleet.gate)
+        self.shipper.after_turn = self.keeper.look
         self.writer.on_rotate = self._on_rotate
         self.recorder = Recorder(self.writer, clock=settings.clock, realtime=settings.realtime)
         self.writer.on_fork = partial(disown_by_first_record, self.recorder)
@@ -124,7 +128,7 @@ class AnalyticsSystem:
         from analytics_sdk.query import Query  # here, because it loads the database library
 
         target = self.settings.sinks[0]
-        return Query(target if isinstance(target, Sink) else self._reading_sink())
+        return Query(target if isinstance(target, Sink) else self._reading_sink(), self.settings.archive_dir)
 
     def _reading_sink(self) -> Sink:
         sink = self._made.get(os.getpid())
@@ -214,13 +218,18 @@ class AnalyticsSystem:
         if monitor is not None:
             monitor.stop()
 
-    def archive(self, before: datetime | None = None) -> Any:
-        """Move raw rows that started before an instant to `archive_dir`. Not built yet.
+    def archive(self, before: datetime | None = None) -> "Archived":
+        """Move raw rows that began before an instant, else more than `retention_days` ago, to Parquet files in
+        `archive_dir`. Statistics stay the same, and queries read both; what still runs stays.
 
         Raises:
-            AnalyticsError: always, for now.
+            SettingError: there is no `before` and no `retention_days`.
+            AnalyticsError: what the archive needs is not installed, or the database or the folder cannot be used.
         """
-        raise AnalyticsError("archiving is not built yet; the database keeps everything, so nothing is lost by waiting")
+        self.flush()
+        from analytics_sdk.archive.retention import archive_sinks  # here, because it loads the database library
+
+        return archive_sinks(self.settings, before)
 
     def status(self) -> dict[str, Any]:
         """What `doctor` tells about this process."""
@@ -245,6 +254,7 @@ class AnalyticsSystem:
         if active.recorder is self.recorder:
             active.recorder = None
         self.stop_resource_monitoring()
+        self.keeper.stop()
         if self.recorder.open_executions:
             return self.flush(self.settings.exit_timeout_seconds if timeout is None else timeout)
         return self._close_parts(self.settings.exit_timeout_seconds if timeout is None else timeout)
@@ -302,6 +312,7 @@ class AnalyticsSystem:
         journal stays usable, because other exit handlers, daemon threads and finalizers may still record."""
         try:
             self.stop_resource_monitoring()
+            self.keeper.stop()
             delivered = self.closed and not self.recorder.open_executions
             self.recorder.on_end = None
             self.recorder.close_open("the process ended while it was open")
@@ -330,21 +341,3 @@ def _end_with_worker(end: Callable[[], None]) -> None:
 
 def _naming(settings: Settings) -> dict[str, Any]:
     return {"schema": settings.schema, "table_prefix": settings.table_prefix}
-
-
-def _check_by_making(settings: Settings) -> None:
-    """Find out now what is wrong with a sink or the journal's folder that the user gave."""
-    for target in settings.sinks:
-        if not isinstance(target, Sink):
-            make_sink(target, **_naming(settings))
-    given = settings.sources["sink"] != "default" or settings.sources["journal_dir"] != "default"
-    assert settings.journal_dir is not None
-    try:
-        private_folder(settings.journal_dir)
-    except (OSError, AnalyticsError) as problem:
-        message = (
-            f"the journal folder {settings.journal_dir} cannot be used: {problem}; set journal_dir to a folder of yours"
-        )
-        if given:
-            raise SettingError(message) from None
-        trouble("journal-folder", "%s", message)

@@ -2,7 +2,10 @@
 
     choosing   which rows may go, and in which portions
     parquet    one portion as a file: written, synced, read back and compared
+    space      what is free then, given back to the disk
+    lock       one archiver at a time
     archiver   a run: file, manifest and deletion, portion by portion
+    retention  a run over every database of the settings
     keeper     the thread that does it now and then where `retention_days` is set
 
 What has been counted in rollups stays counted: rollups are never touched. pyarrow is imported when a file is written.

@@ -11,8 +11,6 @@ So at every moment a row stands in the tables or in a believed file, never in bo
 the second deletes fewer rows than its file holds. For the sake of order only one at a time works on a folder.
 """
 
-import fcntl
-import os
 import secrets
 import threading
 import time
@@ -35,15 +33,15 @@ from analytics_sdk.archive.choosing import (
     take_bounds,
     time_of,
 )
+from analytics_sdk.archive.lock import try_lock
 from analytics_sdk.archive.parquet import make_private_folder, remove_file, require_pyarrow, to_arrow, write_file
+from analytics_sdk.archive.space import give_back
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
 from analytics_sdk.errors import AnalyticsError
-from analytics_sdk.journal.private import open_private
 from analytics_sdk.query.sql_reader import SqlReader
 from analytics_sdk.sinks.manifest import ArchiveFile, announce, confirm, find_unfinished, is_believed, take_back
 from analytics_sdk.sinks.sql import SqlSink
 
-LOCK_NAME = ".archive.lock"
 PORTION_ROWS = 20_000
 """Because deleting so many keeps other writers of a SQLite file waiting for a fifth of a second or so."""
 PAUSE_SECONDS = 0.1
@@ -72,14 +70,28 @@ class Archived:
     """Given back to the disk."""
     free_bytes: int = 0
     """Free within the database file, for rows to come."""
+    gives_back: bool = True
+    """False where only VACUUM can make the file smaller."""
     longest_hold_seconds: float = 0.0
     """So long other writers had to wait at most."""
     dry_run: bool = False
 
+    def add(self, other: "Archived") -> None:
+        """Add what another run did, in another database."""
+        for mine, theirs in ((self.rows, other.rows), (self.left, other.left)):
+            for name, n in theirs.items():
+                _add(mine, name, n)
+        for name in ("files", "bytes", "seconds", "removed", "freed_bytes", "free_bytes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.reasons += [reason for reason in other.reasons if reason not in self.reasons]
+        self.longest_hold_seconds = max(self.longest_hold_seconds, other.longest_hold_seconds)
+        self.gives_back = self.gives_back and other.gives_back
+        self.dry_run = self.dry_run or other.dry_run
+
     @property
     def is_complete(self) -> bool:
         """Whether everything that may go went."""
-        return not self.reasons or not any(reason in self.reasons for reason in (OUT_OF_TIME, BUSY))
+        return not {OUT_OF_TIME, BUSY}.intersection(self.reasons)
 
 
 OUT_OF_TIME = "the time was over; the next run goes on from there"
@@ -130,10 +142,13 @@ class Archiver:
             self._work(done, until, self._count)
         else:
             require_pyarrow()
-            with self._alone() as alone:
+            self._sink.open()
+            make_private_folder(self._folder, self._folder)
+            with try_lock(self._folder) as alone:
                 if alone:
                     self._clear(done)
                     self._work(done, until, self._move)
+                    self._give_back(done)
                 else:
                     done.reasons.append(BUSY)
         done.seconds = time.monotonic() - began
@@ -227,21 +242,6 @@ class Archiver:
 
     # ---------------------------------------------------------------- what goes before and behind
 
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Hold the lock of the folder; False where another process does."""
-        make_private_folder(self._folder, self._folder)
-        descriptor = open_private(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(descriptor)
-
     def _clear(self, done: Archived) -> None:
         """Remove what a run has left that died: its files are named, and nobody believes them."""
         with self._reader.reading() as connection:
@@ -276,6 +276,10 @@ class Archiver:
                 _add(done.left, name, n)
         if done.left and OUT_OF_TIME not in done.reasons:
             done.reasons.append(STAYING)
+
+    def _give_back(self, done: Archived) -> None:
+        space = give_back(self._sink, self._gate, should_stop=self._should_stop)
+        done.freed_bytes, done.free_bytes, done.gives_back = space
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

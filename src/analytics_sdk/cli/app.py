@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import typer.main
 
-from analytics_sdk.cli import INTERRUPTED, OK, db, demo, doctor, report, run, ship, stats
+from analytics_sdk.cli import INTERRUPTED, OK, archive, db, demo, doctor, report, run, ship, stats
 from analytics_sdk.cli.faults import is_debugging
 from analytics_sdk.cli.guidance import PROGRAM, Brief, Overview
 
@@ -21,6 +21,7 @@ class Commands(Overview):
         "ship": Brief("deliver what was recorded and is not in the database yet", "ship --once"),
         "stats": Brief("does it work, how long does it take, what breaks, what does healing save", "stats --last 7d"),
         "report": Brief("a report that can be mailed: html, png, pdf, json or csv", "report --out report.html"),
+        "archive": Brief("old rows leave the database for files, and stay readable", "archive --older-than 90d"),
         "doctor": Brief("what is wrong, and what to do about it", "doctor"),
         "db": Brief("make the tables on a server, or take them to this version", "db upgrade"),
     }
@@ -63,6 +64,7 @@ app.command(epilog=run.EPILOG, context_settings={"allow_interspersed_args": Fals
 app.command(epilog=ship.EPILOG)(ship.ship)
 app.command(epilog=stats.EPILOG)(stats.stats)
 app.command(epilog=report.EPILOG)(report.report)
+app.command(epilog=archive.EPILOG)(archive.archive)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(db.app, name="db")
 

@@ -27,6 +27,9 @@ MEANT = {
     "pdf": "report --format pdf",
     "exec": "run",
     "record": "run",
+    "prune": "archive",
+    "retention": "archive",
+    "vacuum": "archive --vacuum",
 }
 """Words that people try -> what we call it."""
 

@@ -56,8 +56,8 @@ def choose_window(last: str | None, start: str | None, end: str | None) -> Windo
     """
     if last is not None and start is not None:
         raise typer.BadParameter("--last and --from both say where the window begins; say one of them")
-    back_s = _typed(parse_period, last, "--last")
-    from_moment, to_moment = _typed(parse_moment, start, "--from"), _typed(parse_moment, end, "--to")
+    back_s = typed(parse_period, last, "--last")
+    from_moment, to_moment = typed(parse_moment, start, "--from"), typed(parse_moment, end, "--to")
     end_ns = SYSTEM_CLOCK.time_ns() + 1 if to_moment is None else to_ns(to_moment)
     start_ns = None if from_moment is None else to_ns(from_moment)
     if back_s is not None:
@@ -67,7 +67,7 @@ def choose_window(last: str | None, start: str | None, end: str | None) -> Windo
     return Window(None if start_ns is None else max(0, start_ns), end_ns, relative=start is None and end is None)
 
 
-def _typed(parse: Callable[[str], Parsed], text: str | None, option: str) -> Parsed | None:
+def typed(parse: Callable[[str], Parsed], text: str | None, option: str) -> Parsed | None:
     """What was typed for an option. Not typer's own parsing, because its versions tell of a ValueError differently."""
     try:
         return None if text is None else parse(text)

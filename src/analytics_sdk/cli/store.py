@@ -71,7 +71,7 @@ def open_query(db: str | None) -> Iterator[tuple[Settings, Any, "Query"]]:
     try:
         from analytics_sdk.query import Query  # here, because it loads the database library
 
-        yield settings, target, Query(sink)
+        yield settings, target, Query(sink, settings.archive_dir)
     finally:
         sink.close()
 

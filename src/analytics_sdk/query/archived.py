@@ -97,9 +97,12 @@ class ArchivedRows:
         if not paths:
             return
         where = " AND ".join(f"({text})" for text, _ in conditions) or "true"
+        names = ", ".join(columns)
         values = [paths, *(value for _, some in conditions for value in some)]
-        asked = f"SELECT {', '.join(columns)} FROM read_parquet(?, hive_partitioning = false) WHERE {where} {ending}"
-        cursor = self._connected().execute(asked, values)
+        cursor = self._connected().execute(
+            f"SELECT {names} FROM read_parquet(?, hive_partitioning = false) WHERE {where} {ending}",
+            values,
+        )
         while rows := cursor.fetchmany(_ROWS_A_FETCH):
             yield from rows
 

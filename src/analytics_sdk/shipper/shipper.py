@@ -52,6 +52,8 @@ class Shipper:
         self.interval_seconds = interval_seconds
         self.fleet = Fleet(makers, clock)
         self._clock = clock
+        self.after_turn: Callable[[], None] = _nothing
+        """Called in the thread after each turn in which this process delivers by itself. Must not raise."""
         self._forget()
 
     def _forget(self) -> None:
@@ -220,6 +222,7 @@ class Shipper:
                 if time.monotonic() >= self._orphans_due:
                     self._orphans_due = time.monotonic() + ORPHANS_EVERY_SECONDS
                     self._deliver_orphans()
+                self.after_turn()
         except Exception as problem:  # because the thread must live as long as the process
             trouble("turn", "a turn of the shipper failed: %s", problem, exc=problem)
         finally:
@@ -286,6 +289,10 @@ class Shipper:
             ship_journal(self.fleet, reader, self._is_short)
         finally:
             adoption.close()
+
+
+def _nothing() -> None:
+    """After a turn, where nobody waits for it."""
 
 
 def ship_journal(fleet: Fleet, reader: JournalReader, is_short: Callable[[], bool] | None = None) -> bool:

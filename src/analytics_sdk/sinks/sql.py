@@ -237,6 +237,12 @@ class SqlSink:
             yield connection
             connection.commit()
 
+    @contextmanager
+    def driver(self) -> Iterator[Any]:
+        """The driver's own connection in no transaction, for what may not run inside one."""
+        with self._connected() as connection:
+            yield connection.connection.dbapi_connection
+
     def _connect(self) -> Connection:
         if self._connection is not None:
             return self._connection

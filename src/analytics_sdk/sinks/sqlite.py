@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.pool import NullPool, SingletonThreadPool
@@ -20,6 +20,7 @@ from analytics_sdk.sinks.rows import Columns
 
 BUSY_TIMEOUT_SECONDS = 5.0
 MAX_ROWS_A_STATEMENT = 1024
+INCREMENTAL = 2
 MAX_VARIABLES = 32_766
 """SQLite's own limit since 3.32; a build may have another, which is asked for."""
 
@@ -121,6 +122,28 @@ def create_file(path: str) -> None:
         raise SinkMisconfigured(f"the folder {os.path.dirname(path)} does not exist; make it, or set sink") from None
     except OSError as problem:
         raise SinkMisconfigured(f"{path} cannot be made: {problem.strerror}; allow it, or set sink") from None
+
+
+class Pages(NamedTuple):
+    """What a file consists of."""
+
+    total: int
+    free: int
+    size: int
+    """Of one page, in bytes."""
+    mode: int
+    """INCREMENTAL where free pages can be given back."""
+
+
+def pages_of(driver: sqlite3.Connection) -> Pages:
+    """The pages of a file."""
+    names = ("page_count", "freelist_count", "page_size", "auto_vacuum")
+    return Pages(*(int(driver.execute(f"PRAGMA {name}").fetchone()[0]) for name in names))
+
+
+def give_back_pages(driver: sqlite3.Connection, n: int) -> None:
+    """Cut free pages off a file, at most so many. The connection must be in no transaction."""
+    driver.executescript(f"PRAGMA incremental_vacuum({int(n)})")  # because the driver's `execute` takes one step only
 
 
 def refuse_unshared(engine: Engine) -> None:
