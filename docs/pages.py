@@ -226,6 +226,7 @@ TABLE_MEANINGS = {
     "losses": "What is known to be missing, counted by kind and reason.",
     "journal_positions": "How far each journal has been delivered.",
     "rollups": "Counts and histograms by workflow, hour and journal, for fast answers.",
+    "archive_files": "The files of the archive that hold rows which stood here.",
     "analytics_sdk_schema": "The version of these tables.",
 }
 
@@ -287,6 +288,15 @@ COLUMN_MEANINGS = {
     "level": "the length of the bucket: `hour`",
     "bucket_start_ns": "when the bucket begins",
     "cells": "compressed counts and histograms",
+    "path": "where the file stands in the archive's folder",
+    "table_name": "whose rows it holds",
+    "day": "the UTC day on which they began",
+    "rows": "how many",
+    "first_started_at_ns": "when the first of them began",
+    "last_started_at_ns": "when the last of them began",
+    "sha256": "the checksum of the file",
+    "bytes": "its size",
+    "written_at_ns": "when its rows were deleted here; NULL while it is being written",
     "version": "the version of the tables",
     "applied_at_ns": "when they were brought to it",
 }

@@ -30,30 +30,30 @@ class Keeper:
 
     def __init__(self, settings: Settings, gate: AbstractContextManager[object]) -> None:
         self._settings, self._gate = settings, gate
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._over = False
         self._pid = os.getpid()
-        self._due = time.monotonic() + FIRST_AFTER_SECONDS
+        self.due = time.monotonic() + FIRST_AFTER_SECONDS
 
     def look(self) -> None:
         """Begin a run where one is due. Cheap, and raises nothing."""
-        if self._settings.retention_days is None or self._over or time.monotonic() < self._due:
+        if self._settings.retention_days is None or self._over or time.monotonic() < self.due:
             return
         if self._pid != os.getpid():
-            self._pid, self._thread = os.getpid(), None  # because the parent's threads do not run here
-        self._due = time.monotonic() + EVERY_SECONDS
-        if self._thread is None and not self._ran_lately():
+            self._pid, self.thread = os.getpid(), None  # because the parent's threads do not run here
+        self.due = time.monotonic() + EVERY_SECONDS
+        if self.thread is None and not self._ran_lately():
             self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._run, name="analytics-sdk-archive", daemon=True)
+            self.thread = threading.Thread(target=self._run, name="analytics-sdk-archive", daemon=True)
             with suppress(RuntimeError):  # because the interpreter may be ending, or there is no room for a thread
-                self._thread.start()
+                self.thread.start()
 
     def stop(self, longest_seconds: float = STOPPED_AFTER_SECONDS, *, for_good: bool = True) -> None:
         """Have a run end now, and wait for it a while, because libraries that are in the middle of something do not
         like the end of the interpreter. The next comes in an hour, or never."""
         self._over = self._over or for_good
-        thread = self._thread
+        thread = self.thread
         if thread is not None and self._pid == os.getpid() and thread.is_alive():
             self._stop.set()
             thread.join(longest_seconds)
@@ -76,7 +76,7 @@ class Keeper:
         except Exception as problem:  # because this is a thread of the host's process
             trouble("archive", "archiving failed: %s; the rows stay where they are", problem, exc=problem)
         finally:
-            self._thread = None
+            self.thread = None
 
 
 def _note_run(folder: Path) -> None:

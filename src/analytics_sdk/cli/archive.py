@@ -33,8 +33,8 @@ EPILOG = epilog(
         "archive --verify",
     ],
     {0: "everything that may go went; or every file is whole", 1: "something is left for another run, or is damaged"},
-    json='{"before_ns", "rows", "files", "bytes", "seconds", "left", "reasons", "removed", "freed_bytes", "free_bytes", '
-    '"gives_back", "longest_hold_seconds", "dry_run"}; with --verify {"files", "faults": [{"path", "fault", "rows"}]}',
+    json='what was done, {"before_ns", "rows", "files", "bytes", "seconds", "left", "reasons", "removed", '
+    '"freed_bytes", "free_bytes", ...}; with --verify {"files", "faults": [{"path", "fault", "rows"}]}',
 )
 
 

@@ -150,15 +150,15 @@ class ArchiveSnapshot(SqlSnapshot):
         cold = [keyed_execution(row) for row in rows]
         return list(heapq.merge(hot, cold, key=lambda one: (one[1].started_at_ns, *one[0]), reverse=True))[:limit]
 
-    def slowest(self, workflows: Workflows, span: Span) -> ExecutionRow | None:
+    def _keyed_slowest(self, workflows: Workflows, span: Span) -> tuple[Key, ExecutionRow] | None:
         where = [in_spans("started_at_ns", [span]), *of_workflows(workflows), one_of("status", TIMED_WORDS)]
         where.append(("duration_ns IS NOT NULL", ()))
-        ending = "ORDER BY duration_ns DESC, started_at_ns LIMIT 1"
+        ending = "ORDER BY duration_ns DESC, started_at_ns, source, seq LIMIT 1"
         rows = self.archived.read("executions", _with_key(ExecutionRow), where, spans=[span], ending=ending)
-        found = [keyed_execution(row)[1] for row in rows]
-        hot = super().slowest(workflows, span)
-        both = [*found, *([hot] if hot else [])]
-        return max(both, key=lambda row: (row.duration_ns or 0, -row.started_at_ns), default=None)
+        found = [*map(keyed_execution, rows)]
+        if (hot := super()._keyed_slowest(workflows, span)) is not None:
+            found.append(hot)
+        return min(found, key=lambda one: (-(one[1].duration_ns or 0), one[1].started_at_ns, *one[0]), default=None)
 
     def _find(self, execution_id: str) -> Found | None:
         hot = super()._find(execution_id)

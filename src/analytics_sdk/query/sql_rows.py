@@ -98,16 +98,20 @@ class SqlRows:
         return [keyed_execution(row) for row in self._rows(statement)]
 
     def slowest(self, workflows: Workflows, span: Span) -> ExecutionRow | None:
+        found = self._keyed_slowest(workflows, span)
+        return found[1] if found else None
+
+    def _keyed_slowest(self, workflows: Workflows, span: Span) -> tuple[Key, ExecutionRow] | None:
         c = self._tables.executions.c
         statement = (
             self._select_executions()
             .where(within(c.started_at_ns, [span]), *of(c.workflow_id, workflows))
             .where(c.status.in_(TIMED_WORDS), c.duration_ns.is_not(None))
-            .order_by(c.duration_ns.desc(), c.started_at_ns)
+            .order_by(c.duration_ns.desc(), c.started_at_ns, c.source, c.seq)
             .limit(1)
         )
         found = self._rows(statement)
-        return keyed_execution(found[0])[1] if found else None
+        return keyed_execution(found[0]) if found else None
 
     def _select_executions(self) -> Select[Any]:
         c = self._tables.executions.c
