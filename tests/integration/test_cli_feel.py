@@ -63,7 +63,7 @@ def test_alone_it_shows_every_command_with_an_example_in_the_order_of_the_data(t
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == type_(tmp_path, "--help").stdout
     examples = re.findall(r"^ +analytics-sdk (\S+)", done.stdout, re.MULTILINE)
-    assert examples == ["demo", "run", "ship", "stats", "report", "doctor", "db"]
+    assert examples == ["demo", "run", "ship", "stats", "report", "archive", "doctor", "db"]
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one != ["db"]], ids=" ".join)

@@ -13,6 +13,9 @@ from analytics_sdk.sinks import describe, make_sink
 from analytics_sdk.sinks.base import Sink
 from analytics_sdk.sinks.sql import SqlSink
 
+ARCHIVED_DIALECTS = ("sqlite", "postgresql")
+"""ClickHouse keeps what is old in compressed columns already, and has no transaction for a file and a deletion."""
+
 
 def cutoff_ns(settings: Settings, before: datetime | None, now_ns: int) -> int:
     """The instant before which rows go: `before`, or so many days ago, at the beginning of that UTC day where these
@@ -69,5 +72,5 @@ def own_sinks(settings: Settings) -> Iterator[SqlSink]:
             continue
         else:
             made = make_sink(target, schema=settings.schema, table_prefix=settings.table_prefix)
-        if isinstance(made, SqlSink):
+        if isinstance(made, SqlSink) and made.engine.dialect.name in ARCHIVED_DIALECTS:
             yield made

@@ -65,7 +65,7 @@ def sink_error(problem: Exception, shown: str, password: str | None = None) -> S
     }[kind]
     code = getattr(cause, "code", None)
     if getattr(cause, "sqlstate", None) == _NO_TABLE or "no such table" in said or code in _CLICKHOUSE_NO_TABLE:
-        advice = "its tables are not there: run `analytics-sdk db upgrade --db URL`"
+        advice = "its tables are not there, or are of an older version: run `analytics-sdk db upgrade --db URL`"
     if getattr(cause, "sqlstate", None) == _NO_COLUMN or "no such column" in said or code in _CLICKHOUSE_NO_COLUMN:
         advice = "its tables are of an older version: run `analytics-sdk db upgrade --db URL`"
     return kind(f"{shown}: {said} ({type(cause).__name__}); {advice}")

@@ -73,7 +73,8 @@ def _connect_memory() -> sqlite3.Connection:
 def _set_up(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     try:
-        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written: it says how a file is made
+        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # now, because it is a matter of how a file is made
         with suppress(sqlite3.OperationalError):  # because another process may be changing the mode at this moment
             cursor.execute("PRAGMA journal_mode = WAL")  # where a file system cannot, SQLite stays with what it has
         cursor.execute("PRAGMA synchronous = FULL")  # because a journal goes once its rows are committed
