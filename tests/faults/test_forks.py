@@ -1,54 +1,22 @@
 """Forks: what parents and children record is counted once, by the process that did it, and nobody hangs."""
 
 import os
-import re
-import sqlite3
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
+from child_program import EXECUTIONS, STEPS_BY_SOURCE, delivered, noise_of, run_python
 
 from analytics_sdk.journal.listing import find_journals
-from analytics_sdk.shipper.once import ship_once
-from analytics_sdk.sinks import make_sink
 
-
-def run_python(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    program = folder / "program.py"
-    program.write_text(textwrap.dedent(code), "utf-8")
-    return subprocess.run(
-        [sys.executable, "-W", "default", str(program)],
-        cwd=folder,
-        env={**os.environ, "ANALYTICS_SDK_EXIT_TIMEOUT_SECONDS": "20", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def noise_of(done: subprocess.CompletedProcess[str]) -> str:
-    """What was printed besides Python's own warning that the *program's* threads and forks do not go together."""
-    return re.sub(r".*DeprecationWarning: This process .* is multi-threaded.*\n(?:  .*\n)?", "", done.stderr)
-
-
-def delivered(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    ship_once(folder / "analytics.db.journals", [lambda: make_sink(f"sqlite:///{folder / 'analytics.db'}")])
-    connection = sqlite3.connect(folder / "analytics.db")
-    try:
-        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
-
-
-STEPS = "select node_id, status, count(*), count(distinct source) from steps group by 1, 2 order by 1"
+FORKS = int(os.environ.get("ANALYTICS_TEST_FORKS", "25"))
+"""A hundred and more take long, and are for who looks for rare meetings."""
 
 
 @pytest.mark.parametrize("fork", ["os.fork"])
-def test_a_hundred_forks_of_a_program_with_eight_recording_threads_lose_nothing_and_hang_nobody(
+def test_forks_of_a_program_with_eight_recording_threads_lose_nothing_and_hang_nobody(
     tmp_path: Path, fork: str
 ) -> None:
     """Each child records two steps and leaves by `os._exit`, while the shipper delivers: the parent's threads lose
@@ -67,7 +35,7 @@ def test_a_hundred_forks_of_a_program_with_eight_recording_threads_lose_nothing_
                 stop.wait(0.001)
         threads = [threading.Thread(target=record, args=(i,)) for i in range(8)]
         for thread in threads: thread.start()
-        for _ in range(100):
+        for _ in range({FORKS}):
             pid = {fork}()
             if pid == 0:
                 signal.alarm(20)
@@ -82,8 +50,8 @@ def test_a_hundred_forks_of_a_program_with_eight_recording_threads_lose_nothing_
         tmp_path,
     )
     assert (done.returncode, noise_of(done)) == (0, "")
-    assert delivered(tmp_path, STEPS) == [
-        ("child", "success", 200, 100),
+    assert delivered(tmp_path, STEPS_BY_SOURCE) == [
+        ("child", "success", 2 * FORKS, FORKS),
         ("parent", "success", int(done.stdout), 1),
     ]
 
@@ -117,7 +85,7 @@ def test_what_began_before_a_fork_ends_in_the_parent_alone(tmp_path: Path, fork:
         tmp_path,
     )
     assert (done.returncode, noise_of(done)) == (0, "")
-    assert delivered(tmp_path, "select workflow_id, status, count(*) from executions group by 1, 2 order by 1") == [
+    assert delivered(tmp_path, EXECUTIONS) == [
         ("childs", "success", 1),
         ("silent", "success", 1),
         ("stepping", "success", 1),
@@ -157,7 +125,7 @@ def test_workers_that_are_recycled_after_a_few_tasks_lose_none(tmp_path: Path) -
         tmp_path,
     )
     assert (done.returncode, noise_of(done)) == (0, "")
-    assert delivered(tmp_path, "select workflow_id, status, count(*) from executions group by 1, 2 order by 1") == [
+    assert delivered(tmp_path, EXECUTIONS) == [
         ("job", "success", 28),
         ("loaded before the fork", "success", 1),
     ]
@@ -189,7 +157,7 @@ def test_a_program_that_turns_into_a_daemon_and_closes_every_file_goes_on_record
         tmp_path,
     )
     assert (done.returncode, noise_of(done)) == (0, "")
-    assert delivered(tmp_path, STEPS) == [("before", "success", 1, 1), ("daemon", "success", 3, 1)]
+    assert delivered(tmp_path, STEPS_BY_SOURCE) == [("before", "success", 1, 1), ("daemon", "success", 3, 1)]
 
 
 def test_what_was_recorded_before_exec_is_delivered_and_what_was_open_is_crashed(tmp_path: Path) -> None:
@@ -208,7 +176,7 @@ def test_what_was_recorded_before_exec_is_delivered_and_what_was_open_is_crashed
         tmp_path,
     )
     assert (done.returncode, noise_of(done)) == (0, "")
-    assert delivered(tmp_path, STEPS) == [("after", "success", 1, 1), ("before", "success", 1, 1)]
+    assert delivered(tmp_path, STEPS_BY_SOURCE) == [("after", "success", 1, 1), ("before", "success", 1, 1)]
     assert delivered(tmp_path, "select workflow_id, status from executions") == [("open", "crashed")]
     assert find_journals(tmp_path / "analytics.db.journals") == []
 
