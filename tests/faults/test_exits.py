@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from child_program import run_python
 
 from analytics_sdk.shipper.once import ship_once
 from analytics_sdk.sinks import make_sink
@@ -174,3 +175,32 @@ def test_the_end_is_bounded_while_the_database_is_locked(name: str, tmp_path: Pa
 def test_the_end_is_bounded_by_the_setting_also_where_it_is_nothing(exit_seconds: float, tmp_path: Path) -> None:
     """A server that refuses, the default of a second, and no time at all."""
     check_end(ENDINGS["sys.exit"], tmp_path, "postgresql+psycopg://u@127.0.0.1:1/d", exit_seconds)
+
+
+def test_the_end_of_a_worker_is_not_held_up_by_the_journals_of_others(tmp_path: Path) -> None:
+    """A spawned worker ends twice, as a worker and as a process, while its parent's journal and a dead one stand
+    beside its own: it does not wait for them, however long it may."""
+    done = run_python(
+        """
+        import multiprocessing, os, time
+        from analytics_sdk import configure, track_step
+        def work():
+            with track_step(node_id="worker"): pass
+        def die():
+            work()
+            os._exit(0)
+        if __name__ == "__main__":
+            configure(sink="sqlite:///analytics.db")
+            with track_step(node_id="parent"): pass
+            for target in (die, work):
+                worker = multiprocessing.get_context("spawn").Process(target=target)
+                worker.start()
+                began = time.monotonic()
+                worker.join()
+            print(time.monotonic() - began)
+        """,
+        tmp_path,
+        ANALYTICS_SDK_EXIT_TIMEOUT_SECONDS="8",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) < 5
