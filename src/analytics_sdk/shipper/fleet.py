@@ -5,15 +5,19 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from analytics_sdk.clock import Clock
 from analytics_sdk.errors import Fenced, JournalError, SinkError, SinkMisconfigured
 from analytics_sdk.guard import logger, trouble
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.shipper.delivery import Backoff, Delivery
+from analytics_sdk.shipper.native_thread import run_natively
 from analytics_sdk.shipper.outage import make_room
 from analytics_sdk.sinks.base import Sink
 
+T = TypeVar("T")
 SinkMaker = Callable[[], Sink]
 FORK_WAITS_SECONDS = 0.5
 
@@ -72,8 +76,7 @@ class Fleet:
     def _deliver_to(self, reader: JournalReader, i: int, final: bool, until: float) -> bool:
         """Deliver into one sink until nothing is left, or until some time; whether it has all of it."""
         while True:
-            with self.gate:
-                n = self._advance(self._delivery(reader, i), final)
+            n = self._at_gate(partial(self._advance, reader, i, final))
             if n == 0:
                 return True
             if n is not None and self.on_delivered is not None:
@@ -82,8 +85,9 @@ class Fleet:
                 return False
             time.sleep(0.00005)  # because the host's threads shall not wait for a whole batch
 
-    def _advance(self, delivery: Delivery, final: bool) -> int | None:
+    def _advance(self, reader: JournalReader, i: int, final: bool) -> int | None:
         """Deliver one stretch; how many records it held, or None where another shipper was faster."""
+        delivery = self._delivery(reader, i)
         before = delivery.delivered_bytes
         try:
             n = delivery.advance(final=final)
@@ -103,10 +107,7 @@ class Fleet:
                 settled = False
                 continue
             try:
-                with self.gate:
-                    delivery = self._delivery(reader, i)
-                    delivery.settle()
-                settled = settled and delivery.positions is not None and delivery.positions.settled
+                settled = self._at_gate(partial(self._settle, reader, i)) and settled
             except Fenced:
                 settled = False  # because another shipper was faster, and may do more
             except JournalError as problem:
@@ -116,6 +117,11 @@ class Fleet:
                 settled = False
                 self._failed(berth, problem)
         return settled
+
+    def _settle(self, reader: JournalReader, i: int) -> bool:
+        delivery = self._delivery(reader, i)
+        delivery.settle()
+        return delivery.positions is not None and delivery.positions.settled
 
     def done_to(self, journal_id: str) -> int:
         """The position before which every sink has everything, rollups included."""
@@ -143,18 +149,19 @@ class Fleet:
         """Ask every sink how far a journal has come, because somebody else delivers it."""
         for i, berth in enumerate(self._berths):
             try:
-                with self.gate:
-                    self._delivery(reader, i).look_up()
+                self._at_gate(partial(self._look_up, reader, i))
             except Exception as problem:  # because whatever a sink raises must not end the wait for the others
                 self._failed(berth, problem)
         return self.rows_to(reader.journal_id)
+
+    def _look_up(self, reader: JournalReader, i: int) -> None:
+        self._delivery(reader, i).look_up()
 
     def fold(self) -> None:
         """Write the rollups that are due in every delivery, whatever the time."""
         for (_, i), delivery in self._deliveries.items():
             try:
-                with self.gate:
-                    delivery.fold()
+                self._at_gate(delivery.fold)
             except Exception as problem:  # because whatever a sink raises must not end delivery to the others
                 self._failed(self._berths[i], problem)
 
@@ -193,6 +200,10 @@ class Fleet:
         self.gate = threading.RLock()  # because another thread of the parent may hold the old one for ever
         self._deliveries = {}
         self._berths = [_Berth(berth.make) for berth in self._berths]
+
+    def _at_gate(self, work: Callable[[], T]) -> T:
+        with self.gate:
+            return run_natively(work)
 
     def _delivery(self, reader: JournalReader, i: int) -> Delivery:
         berth = self._berths[i]
