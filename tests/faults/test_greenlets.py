@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from child_program import EXECUTIONS, STEPS, delivered, noise_of, run_python, write_program
+from child_program import EXECUTIONS, STEPS_BY_SOURCE, delivered, noise_of, run_python, write_program
 
 from analytics_sdk.sinks import make_sink
 
@@ -47,7 +47,7 @@ def test_a_thousand_greenlets_are_counted_exactly_and_do_not_mix(tmp_path: Path,
     assert (done.returncode, noise_of(done)) == (0, "")
     with closing(sqlite3.connect(tmp_path / "analytics.db")) as database:
         assert database.execute(EXECUTIONS).fetchall() == [("greenlet", "success", 1000), ("main", "success", 1)]
-    assert delivered(tmp_path, STEPS) == [("last", "success", 1, 1), ("step", "success", 3000, 1)]
+    assert delivered(tmp_path, STEPS_BY_SOURCE) == [("last", "success", 1, 1), ("step", "success", 3000, 1)]
     assert delivered(tmp_path, "select count(*), count(distinct execution_id), sum(success) from recoveries") == [
         (3000, 1000, 3000)
     ]
@@ -86,5 +86,5 @@ def test_a_database_that_is_locked_stops_no_greenlet_and_holds_up_no_end(tmp_pat
             gone = time.monotonic()
     assert longest < 2.5  # half of what SQLite waits
     assert gone - ended < 2.5
-    ((node, status, n, sources),) = delivered(tmp_path, STEPS)
+    ((node, status, n, sources),) = delivered(tmp_path, STEPS_BY_SOURCE)
     assert (node, status, sources) == ("step", "success", 1) and n > 10
