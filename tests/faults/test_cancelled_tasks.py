@@ -279,8 +279,9 @@ NOISY = """
     @track_workflow(workflow_id="fails")
     async def fails():
         raise ValueError("nobody looks")
+    kept = []  # because asyncio itself keeps no task that waits for nothing, and the collector may come at any moment
     async def cancelled_by_run():
-        task = asyncio.create_task(waits())
+        kept.append(asyncio.create_task(waits()))
         await asyncio.sleep(0)
     asyncio.run(cancelled_by_run())
     loop = asyncio.new_event_loop()
