@@ -33,10 +33,10 @@ def deliver(folder: Path, payloads: list[tuple[int, bytes]]) -> tuple[Shipment, 
     writer = JournalWriter(folder / "j", min_free_bytes=0)
     assert writer.append(*GOOD) >= 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer, "encode", lambda payload: payload)  # because they are encoded already
-        patch.setattr("analytics_sdk.journal.writer.encode_cleaned", lambda encode, kind, payload, usual: payload)
+        # Because what is to be written stands encoded already, and cleaning would take it for a text.
+        patch.setattr("analytics_sdk.journal.writer.encode_cleaned", lambda encode, kind, raw, usual: encode(raw))
         for kind, payload in payloads:
-            assert writer.append(kind, payload) >= 0  # type: ignore[arg-type]  # as above
+            assert writer.append(kind, msgspec.Raw(payload)) >= 0  # type: ignore[arg-type]  # as above
     assert writer.append(*GOOD) >= 0
     writer.release()
     sink: Any = make_sink(f"sqlite:///{folder}/a.db")
