@@ -14,7 +14,7 @@ from analytics_sdk.capture import usual_step
 from analytics_sdk.capture.active import active
 from analytics_sdk.capture.context import Step, current, latest_failed
 from analytics_sdk.capture.trackers import StepTracker
-from analytics_sdk.capture.wrapping import wrap_function
+from analytics_sdk.capture.wrapping import wrap_coroutine, wrap_function
 
 
 class Node:
@@ -146,11 +146,36 @@ def _both(journal: Any, body: Callable[[], Any], selectors: dict[str, Any]) -> t
     return tracker.wrap_function(act), wrap_function(act, tracker)
 
 
+def _finished(coroutine_function: Callable[..., Any]) -> Callable[..., Any]:
+    """A coroutine function that is called and run to its end at once; nothing in it waits."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            coroutine_function(*args, **kwargs).send(None)
+        except StopIteration as end:
+            return end.value
+        raise AssertionError("it waits")
+
+    return call
+
+
+def _both_awaited(journal: Any, body: Callable[[], Any], selectors: dict[str, Any]) -> tuple[Any, Any]:
+    async def act(self: object, node: object = None) -> Any:
+        return body()
+
+    tracker = StepTracker(act, **selectors)
+    return _finished(tracker.wrap_coroutine(act)), _finished(wrap_coroutine(act, tracker))
+
+
+KINDS = pytest.mark.parametrize("both", [_both, _both_awaited], ids=["function", "coroutine"])
+
+
+@KINDS
 @pytest.mark.parametrize("selectors", SELECTORS)
 @pytest.mark.parametrize("body", BODIES)
-def test_both_ways_write_the_same(journal: Any, body: str, selectors: str) -> None:
+def test_both_ways_write_the_same(journal: Any, body: str, selectors: str, both: Any) -> None:
     """Records, the host's own result or exception, counters, and the frame that is current afterwards."""
-    usual, general = _both(journal, BODIES[body], SELECTORS[selectors])
+    usual, general = both(journal, BODIES[body], SELECTORS[selectors])
     assert _events(journal, usual, "loop", Node()) == _events(journal, general, "loop", Node())
 
 
@@ -168,14 +193,16 @@ def test_both_ways_write_the_same(journal: Any, body: str, selectors: str) -> No
     ],
     ids=["by name", "raises", "numbers", "URL", "None", "too few", "too many", "none at all"],
 )
+@KINDS
 @pytest.mark.parametrize("selectors", ["defaults", "templates", "constants"])
-def test_odd_arguments_come_to_the_same(journal: Any, selectors: str, args: Any, kwargs: Any) -> None:
+def test_odd_arguments_come_to_the_same(journal: Any, selectors: str, args: Any, kwargs: Any, both: Any) -> None:
     """Also those that the function itself refuses: the host sees its own TypeError."""
-    usual, general = _both(journal, lambda: 1, SELECTORS[selectors])
+    usual, general = both(journal, lambda: 1, SELECTORS[selectors])
     assert _events(journal, usual, *args, **kwargs) == _events(journal, general, *args, **kwargs)
 
 
-def test_the_usual_way_is_taken(journal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@KINDS
+def test_the_usual_way_is_taken(journal: Any, monkeypatch: pytest.MonkeyPatch, both: Any) -> None:
     """Else everything here would compare the general way with itself."""
     made: list[Step] = []
 
@@ -185,16 +212,35 @@ def test_the_usual_way_is_taken(journal: Any, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(usual_step, "Step", noting)
     for name in ("defaults", "templates", "constants", "mixed text", "callables"):
-        usual, _ = _both(journal, lambda: 1, SELECTORS[name])
+        usual, _ = both(journal, lambda: 1, SELECTORS[name])
         with track_workflow(workflow_id="checkout"):
             usual("loop", Node())
     assert len(made) == 5
 
 
-def test_a_step_in_a_step_and_one_outside_take_the_general_way(journal: Any) -> None:
+@KINDS
+def test_a_start_that_fails_half_way_is_not_recorded_twice(
+    journal: Any, monkeypatch: pytest.MonkeyPatch, both: Any
+) -> None:
+    """The call is made, once, and unrecorded from there on; it is counted."""
+
+    def fail(*_args: Any) -> Step:
+        raise MemoryError
+
+    calls: list[int] = []
+    usual, _ = both(journal, lambda: calls.append(1), IDS)
+    monkeypatch.setattr(usual_step, "Step", fail)
+    guard.counters.clear()
+    with track_workflow(workflow_id="checkout"):
+        usual("loop", Node())
+    assert (calls, journal.steps, dict(guard.counters)) == ([1], [], {"begin": 1})
+
+
+@KINDS
+def test_a_step_in_a_step_and_one_outside_take_the_general_way(journal: Any, both: Any) -> None:
     """They know where they stand."""
-    usual, _ = _both(journal, lambda: None, IDS)
-    outer, _ = _both(journal, lambda: usual("loop", Node()), {"node_id": "outer"})
+    usual, _ = both(journal, lambda: None, IDS)
+    outer, _ = both(journal, lambda: usual("loop", Node()), {"node_id": "outer"})
     outer("loop", Node())
     with track_workflow(workflow_id="checkout"):
         outer("loop", Node())
@@ -202,9 +248,10 @@ def test_a_step_in_a_step_and_one_outside_take_the_general_way(journal: Any) -> 
     assert steps == [("pay", 1, True), ("outer", None, True), ("pay", 1, False), ("outer", None, False)]
 
 
-def test_capture_that_is_off_records_nothing(journal: Any) -> None:
+@KINDS
+def test_capture_that_is_off_records_nothing(journal: Any, both: Any) -> None:
     """Also inside an execution that began while it was on."""
-    usual, _ = _both(journal, lambda: current_execution(), IDS)
+    usual, _ = both(journal, lambda: current_execution(), IDS)
     with track_workflow(workflow_id="checkout") as run:
         active.recorder, kept = None, active.recorder
         active.enabled = False

@@ -16,8 +16,8 @@ from analytics_sdk.capture.endings import (
     status_of_verdict,
 )
 from analytics_sdk.capture.selectors import Before, Call, asks_for, compile_after, compile_before, default_of, pick_of
-from analytics_sdk.capture.usual_step import wrap_usual_step
-from analytics_sdk.capture.wrapping import PLAIN, CallTracker, wrap_function
+from analytics_sdk.capture.usual_step import wrap_usual_coroutine, wrap_usual_step
+from analytics_sdk.capture.wrapping import PLAIN, CallTracker, wrap_coroutine, wrap_function
 from analytics_sdk.errors import SelectorError
 from analytics_sdk.guard import message_of, tag_of, text_of, trouble
 from analytics_sdk.vocabulary import FAILED, SUCCESS
@@ -263,6 +263,12 @@ class StepTracker(FrameTracker):
         if self.tags or self.success is not None:
             return general
         return wrap_usual_step(func, general, self, pick_of(self.node_id), pick_of(self.action_type))
+
+    def wrap_coroutine(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        general = wrap_coroutine(func, self)
+        if self.tags or self.success is not None:
+            return general
+        return wrap_usual_coroutine(func, general, self, pick_of(self.node_id), pick_of(self.action_type))
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step | None:
         recorder = active.recorder or active.start()

@@ -1,15 +1,16 @@
-"""The usual step: one call of a plain function right inside an execution that runs, which returns and says no more.
+"""The usual step: one call of a function right inside an execution that runs, which returns and says no more.
 
-Nearly all steps are such, so their beginning and ending stand here once more, in one frame: what `StepTracker.begin`,
-`Recorder.begin_step`, `StepTracker.returned` and `Recorder.end_step` do for them, without the calls between. Whatever
-is not usual goes the general way, before anything was recorded. Both write the same records.
+Nearly all steps are such, so their beginning and ending stand here once more: what `StepTracker.begin`,
+`Recorder.begin_step`, `StepTracker.returned` and `Recorder.end_step` do for them, without the calls between. A plain
+function's stand in the wrapper's own frame, because a frame for each costs a step a twentieth; a coroutine has more to
+do anyway. Whatever is not usual goes the general way, before anything was recorded. All ways write the same records.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from analytics_sdk.capture.active import active
-from analytics_sdk.capture.context import Execution, Step, current
+from analytics_sdk.capture.context import Execution, Step, current, step_out
 from analytics_sdk.capture.endings import error_type_of
 from analytics_sdk.capture.selectors import Pick
 from analytics_sdk.capture.wrapping import PLAIN, CallTracker, ends_later, follow
@@ -99,3 +100,108 @@ def wrap_usual_step(
         return result
 
     return wrapper
+
+
+def wrap_usual_coroutine(
+    func: Callable[..., Any], general: Callable[..., Any], tracker: CallTracker, node: Pick, action: Pick
+) -> Callable[..., Any]:
+    """The same for a coroutine function."""
+    begin, enter = _beginning(tracker, node, action), current.set
+
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        step = None if kwargs else begin(args)
+        if not step:
+            return await (general if step is None else func)(*args, **kwargs)
+        try:
+            result = await func(*args)
+        except GeneratorExit as closed:
+            step_out(step, step.parent)
+            tracker.raised(step, args, kwargs, closed)
+            raise
+        except BaseException as error:
+            enter(step.parent)
+            tracker.raised(step, args, kwargs, error)
+            raise
+        enter(step.parent)
+        if type(result) in PLAIN and step.said_status is None and step.said_duration_ns is None:
+            _end(step, tracker)
+        else:
+            tracker.returned(step, args, kwargs, result)
+        return result
+
+    return wrapper
+
+
+def _beginning(
+    tracker: CallTracker, node: Pick, action: Pick
+) -> Callable[[tuple[Any, ...]], Step | Literal[False] | None]:
+    """What begins a usual step. It gives None where the call is not usual, False where recording it failed."""
+    node_at, node_of = node
+    action_at, action_of = action
+    current_frame, enter = current.get, current.set
+
+    def begin(args: tuple[Any, ...]) -> Step | Literal[False] | None:
+        execution: Any = current_frame()
+        if type(execution) is not Execution or execution.ended or active.recorder is None:
+            return None
+        try:
+            node_id = node_of(args[node_at])
+            action_type = action_of(args[action_at])
+            recorder = execution.recorder
+            if type(node_id) is not str or "://" in node_id or recorder is None:
+                return None
+            if type(action_type) is not str and action_type is not None:
+                return None
+        except Exception:  # because picking runs the host's code; the general way asks again and says what raised
+            return None
+        try:
+            step_no = execution.next_step_no()
+            at_ns = recorder.time_ns()
+            subject = args[0] if args else None
+            step = Step(step_no, node_id, action_type, execution, recorder, execution, tracker, subject, at_ns)
+            execution.open_steps[step_no] = step
+            execution.current_step = node_id
+            step.start = recorder.append(
+                _STEP_START, (execution.execution_id, execution.workflow_id, step_no, node_id, action_type, at_ns)
+            )
+            enter(step)
+            step.started_tick_ns = recorder.tick_ns()
+            return step
+        except Exception as problem:  # because nothing of ours may reach the host
+            trouble("begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+            return False
+
+    return begin
+
+
+def _end(step: Any, tracker: CallTracker) -> None:
+    """End a usual step that returned."""
+    try:
+        recorder, execution = step.recorder, step.execution
+        duration_ns = recorder.tick_ns() - step.started_tick_ns
+        if step.ended or step.inherited:
+            return
+        if step.healed:
+            recorder.end_step(step, SUCCESS)
+            return
+        step.ended = True
+        step.subject = None
+        recorder.append(
+            _STEP_END,
+            (
+                step.start,
+                execution.execution_id,
+                execution.workflow_id,
+                step.step_no,
+                step.node_id,
+                step.action_type,
+                step.said_started_at_ns or step.started_at_ns,
+                SUCCESS,
+                duration_ns if duration_ns > 0 else 0,
+            ),
+        )
+        execution.open_steps.pop(step.step_no, None)
+        execution.steps_ended += 1
+        execution.steps_completed += 1
+    except Exception as problem:  # because nothing of ours may reach the host
+        trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)

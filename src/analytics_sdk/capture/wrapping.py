@@ -62,6 +62,10 @@ class CallTracker:
         """The wrapper of a plain function."""
         return wrap_function(func, self)
 
+    def wrap_coroutine(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The wrapper of a coroutine function."""
+        return wrap_coroutine(func, self)
+
 
 def tracker_of(func: object) -> CallTracker | None:
     """The tracker of a wrapper, or None where it is none of ours."""
@@ -83,7 +87,7 @@ def wrap(func: Callable[..., Any], tracker: CallTracker, call: Callable[..., Any
     if inspect.isasyncgenfunction(func):
         wrapper = _wrap_async_generator(call, tracker)
     elif inspect.iscoroutinefunction(func):
-        wrapper = _wrap_coroutine(call, tracker)
+        wrapper = tracker.wrap_coroutine(call)
     elif inspect.isgeneratorfunction(func):
         wrapper = _wrap_generator(call, tracker)
         if inspect.unwrap(func).__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
@@ -121,7 +125,9 @@ def wrap_function(func: Callable[..., Any], tracker: CallTracker) -> Callable[..
     return wrapper
 
 
-def _wrap_coroutine(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+def wrap_coroutine(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
+    """The wrapper of a coroutine function: the body is timed, from its first instruction on."""
+
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         frame = tracker.begin(args, kwargs)
         if frame is None:
