@@ -3,7 +3,8 @@
     python benchmarks/answers.py [--json FILE] [--quick] [--shape dense|sparse]
 
 The question is the one that `stats` of one workflow answers, of four that are stored: count, success rate, average,
-p50, p95 and p99 of its executions, and the same of each of its ten steps. Ours also tells of errors and recoveries. The stores are filled through the sinks with what the shipper would hand them. DuckDB keeps the columns that the
+p50, p95 and p99 of its executions, and the same of each of its ten steps. Ours also tells of errors and recoveries.
+The stores are filled through the sinks with what the shipper would hand them. DuckDB keeps the columns that the
 question needs in a table of its own, on disk, and reads its rows anew each time. In the dense shape all steps began
 within two hours, in the sparse one they are spread over 100 days. ClickHouse runs in this process.
 """
@@ -254,7 +255,7 @@ def add_exact(figures: Figures, of: str, sinks: dict[str, Any], history: History
 def draw(costs: dict[str, Costs]) -> Any:
     """Cost over steps, a line a store, labelled at its end."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     from analytics_sdk.reporting.theme import LIGHT
 
@@ -267,6 +268,8 @@ def draw(costs: dict[str, Costs]) -> Any:
         axes.set(xscale="log", yscale="log", xlabel="steps stored")
         axes.set_title(f"{shape}: all steps {SHAPES[shape][0]}", loc="left", color=LIGHT.ink)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n / 1e6:g} M" if n >= 1e6 else f"{n / 1e3:g} k"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g} ms" if ms < 1e3 else f"{ms / 1e3:g} s"))
         axes.grid(color=LIGHT.rule)
         axes.set_axisbelow(True)
