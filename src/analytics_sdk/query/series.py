@@ -53,6 +53,14 @@ class Course:
             if (start_ns is None or point.start_ns >= start_ns) and (end_ns is None or point.end_ns <= end_ns)
         )
 
+    def longest(self) -> tuple[Point, int] | None:
+        """The first point with the longest duration of all, and that, in nanoseconds; None where there are none."""
+        known = [
+            (cell.max_ns, point) for point, cell in zip(self.points, self.cells, strict=True) if cell.max_ns is not None
+        ]
+        longest_ns, point = max(known, key=lambda one: one[0], default=(0, None))
+        return None if point is None else (point, longest_ns)
+
 
 def read_course(snapshot: Snapshot, workflows: Workflows, window: Span, bucket_ns: int, origin_ns: int = 0) -> Course:
     """One point for each bucket of a window, empty ones too; the first and the last end where the window does.

@@ -5,8 +5,8 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from analytics_sdk.errors import ReportError
-from analytics_sdk.query import choose_bucket_ns, describe_resources, to_ns
-from analytics_sdk.query.results import Distribution
+from analytics_sdk.query import Course, choose_bucket_ns, describe_resources, to_ns
+from analytics_sdk.query.results import Distribution, ExecutionRow
 from analytics_sdk.reporting.config import METRIC_TYPES, ReportConfig
 from analytics_sdk.reporting.report_data import (
     Halves,
@@ -49,7 +49,7 @@ def gather(config: ReportConfig, query: Queries, now_ns: int) -> ReportData:
         stats["resources"] = describe_resources(samples)
     numbers = _keep_wanted(read_stats(stats), wants)
     bucket_ns, origin_ns = _choose_buckets(start_ns, end_ns, numbers.success_rate.n, words)
-    points, distribution, halves, executions, timeline = [], _NOTHING, None, [], None
+    points, distribution, halves, executions, timeline, course = [], _NOTHING, None, [], None, None
     limit = None if config.format == "csv" else MOST_EXECUTIONS
     if "execution" in wants:
         course = query.course(ids, start_ns, end_ns, bucket_ns, origin_ns=origin_ns)
@@ -60,7 +60,7 @@ def gather(config: ReportConfig, query: Queries, now_ns: int) -> ReportData:
             halves = Halves(cut_ns, *halve_points(points, cut_ns), durations)
         executions = query.executions(ids, start_ns, end_ns, None if limit is None else limit + 1)
     if "step" in wants:
-        slowest = query.slowest(ids, start_ns, end_ns)
+        slowest = _find_slowest(query, ids, start_ns, end_ns, course)
         timeline = query.timeline(slowest.execution_id) if slowest else None
     return ReportData(
         title=str(config.title),
@@ -82,6 +82,20 @@ def gather(config: ReportConfig, query: Queries, now_ns: int) -> ReportData:
         executions=executions[:limit],
         executions_complete=limit is None or len(executions) <= limit,
     )
+
+
+def _find_slowest(
+    query: Queries, ids: list[str] | None, start_ns: int, end_ns: int, course: Course | None
+) -> ExecutionRow | None:
+    """The execution that took longest; looked for where the course says that it is, because there is no index of
+    durations and a period may have millions."""
+    longest = course.longest() if course is not None else None
+    if longest is not None:
+        point, longest_ns = longest
+        found = query.slowest(ids, point.start_ns, point.end_ns)
+        if found is not None and found.duration_ns == longest_ns:
+            return found
+    return query.slowest(ids, start_ns, end_ns)
 
 
 def _choose_period(config: ReportConfig, query: Queries, ids: list[str] | None, now_ns: int) -> tuple[int, int]:
