@@ -3,7 +3,6 @@
 from analytics_sdk.query.query import Query
 from analytics_sdk.query.series import Course, choose_bucket_ns
 from analytics_sdk.query.stats import empty_stats
-from analytics_sdk.query.usage import describe_resources
 from analytics_sdk.query.window import Window, resolve_window, to_datetime, to_ns
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     "Query",
     "Window",
     "choose_bucket_ns",
-    "describe_resources",
     "empty_stats",
     "resolve_window",
     "to_datetime",

@@ -5,8 +5,9 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from analytics_sdk.errors import ReportError
-from analytics_sdk.query import Course, choose_bucket_ns, describe_resources, to_ns
+from analytics_sdk.query import Course, choose_bucket_ns, to_ns
 from analytics_sdk.query.results import Distribution, ExecutionRow
+from analytics_sdk.query.usage import describe_resources
 from analytics_sdk.reporting.config import METRIC_TYPES, ReportConfig
 from analytics_sdk.reporting.report_data import (
     Halves,
