@@ -2,12 +2,14 @@
 
     python benchmarks [--quick] [--only NAME...] [--out docs] [--page-only]
 
-Writes `performance.json`, `performance.md` and `images/performance.png` into the folder. Ratios are of one run on one
+Writes `performance.json`, `performance.md` and `images/performance.png` into the folder, and `images/NAME.png` of each
+benchmark that draws a picture of its own, which then stands above its figures. Ratios are of one run on one
 machine, which the page names; a bare time says little about another machine.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,8 +26,8 @@ def benchmarks() -> list[str]:
     return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
 
 
-def run(name: str, quick: bool) -> dict[str, Any]:
-    """What a benchmark found.
+def run(name: str, quick: bool, images: Path) -> dict[str, Any]:
+    """What a benchmark found. Its picture, if it drew one, goes to `images`.
 
     Raises:
         SystemExit: it failed.
@@ -37,6 +39,9 @@ def run(name: str, quick: bool) -> dict[str, Any]:
         if subprocess.run(command).returncode:
             raise SystemExit(f"{name} failed; what is written above says why")
         found: dict[str, Any] = json.loads(answer.read_text("utf-8"))
+        if "picture" in found:
+            images.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(answer.with_suffix(".png"), images / f"{name}.png")
         return {"name": name, **found}
 
 
@@ -73,6 +78,8 @@ def page_of(found: list[dict[str, Any]], quick: bool) -> str:
         load = one["machine"]["load_before"]
         lines += ["", f"## {one['subject'][:1].upper()}{one['subject'][1:]}", ""]
         lines += [f"`python benchmarks/{one['name']}.py`; load of the machine when it began: {load}.", ""]
+        if "picture" in one:
+            lines += [f"![{one['picture']}](images/{one['name']}.png)", ""]
         lines += ["| | | ratio | beside | target |", "|---|---:|---:|---|---|"]
         for figure in one["figures"]:
             met = "" if figure["met"] is None else "met: " if figure["met"] else "**missed**: "
@@ -129,7 +136,7 @@ def main() -> None:
     if not given.page_only:
         given.out.mkdir(parents=True, exist_ok=True)
         for name in given.only or benchmarks():
-            known[name] = run(name, given.quick)
+            known[name] = run(name, given.quick, given.out / "images")
             answer = {"quick": given.quick, "benchmarks": [known[one] for one in benchmarks() if one in known]}
             kept.write_text(json.dumps(answer, indent=1) + "\n", "utf-8")
     found = [known[name] for name in benchmarks() if name in known]

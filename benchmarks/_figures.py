@@ -41,6 +41,8 @@ class Figures:
         self.subject = subject
         self.machine = machine()
         self.figures: list[dict[str, Any]] = []
+        self.picture: tuple[Any, str] | None = None
+        """A matplotlib figure of the benchmark's own, and what it shows, in words."""
 
     def add(
         self,
@@ -62,9 +64,12 @@ class Figures:
         print(f"{name:58s} {shown:>12} {unit:12s} {told:34s} {goal}".rstrip(), flush=True)
 
     def close(self, path: Path | None) -> None:
-        """Print the machine, and write everything as JSON where a path is given."""
+        """Print the machine, and write everything as JSON where a path is given, and the picture beside it as PNG."""
         told = self.machine
         print(f"{told['system']}, Python {told['python']}, {told['cpus']} CPUs, load {told['load_before']}")
         if path is not None:
             answer = {"subject": self.subject, "figures": self.figures, "machine": told}
+            if self.picture is not None:
+                figure, answer["picture"] = self.picture
+                figure.savefig(path.with_suffix(".png"), dpi=120)
             path.write_text(json.dumps(answer, indent=2) + "\n", "utf-8")

@@ -71,12 +71,23 @@ def assert_agree(one: Query, other: Query, history: History, window: list[int], 
         assert one.series(workflow_id, start_ns, end_ns, bucket_ns) == other.series(
             workflow_id, start_ns, end_ns, bucket_ns
         )
-    assert one.distribution(workflow_id, start_ns, end_ns) == other.distribution(workflow_id, start_ns, end_ns)
+    distribution = one.distribution(workflow_id, start_ns, end_ns)
+    assert distribution == other.distribution(workflow_id, start_ns, end_ns)
+    course = one.course(workflow_id, start_ns, end_ns, HOUR_NS)
+    assert course.distribution() == distribution
+    edge_ns = course.points[len(course.points) // 2].start_ns
+    assert course.distribution(start_ns=edge_ns) == one.distribution(workflow_id, edge_ns, end_ns)
+    if edge_ns > start_ns:
+        assert course.distribution(end_ns=edge_ns) == one.distribution(workflow_id, start_ns, edge_ns)
+    slowest, longest = one.slowest(workflow_id, start_ns, end_ns), course.longest()
+    assert (slowest and slowest.duration_ns) == (longest and longest[1])
+    if longest is not None:  # the first of several, as everywhere
+        assert one.slowest(workflow_id, longest[0].start_ns, longest[0].end_ns) == slowest
     rows = one.executions(workflow_id, start_ns, end_ns)
     assert {row.execution_id for row in rows} == {
         row.execution_id for row in other.executions(workflow_id, start_ns, end_ns)
     }
-    assert one.slowest(workflow_id, start_ns, end_ns) == other.slowest(workflow_id, start_ns, end_ns)
+    assert slowest == other.slowest(workflow_id, start_ns, end_ns)
     assert one.samples(start_ns, end_ns) == other.samples(start_ns, end_ns)
     for row in rows:
         assert one.usage(row.execution_id) == other.usage(row.execution_id)

@@ -211,6 +211,8 @@ class ArchiveSnapshot(SqlSnapshot):
     def _with_archived_samples(
         self, hot: Iterator[tuple[Key, SampleRow]], where: list[Any], span: Span
     ) -> Iterator[tuple[Key, SampleRow]]:
+        if not self.archived.files("resource_samples", [span]):
+            return hot
         rows = self.archived.read(
             "resource_samples", _with_key(SampleRow), where, spans=[span], ending="ORDER BY at_ns, source, seq"
         )

@@ -9,7 +9,7 @@ from analytics_sdk.guard import text_of
 from analytics_sdk.query.aggregates import gather
 from analytics_sdk.query.reader import Loss, Reader, Snapshot, Workflows
 from analytics_sdk.query.results import Distribution, ExecutionRow, ExecutionUsage, Point, SampleRow, Stats, Timeline
-from analytics_sdk.query.series import distribution_of, read_series
+from analytics_sdk.query.series import Course, distribution_of, read_course
 from analytics_sdk.query.stats import (
     describe,
     describe_losses,
@@ -79,13 +79,15 @@ class Query:
         exact: bool = False,
         relative: bool = False,
         window: Window | None = None,
+        resources: bool = True,
         now_ns: int,
     ) -> Stats:
         """The dict of statistics, with every key; see `query.stats`.
 
         No start means the hour of the first thing stored, no end means now; `relative` as in `query.window.Window`. A
         `window`, which `resolve_window` made, stands for all three. `exact` reads percentiles from the rows, and
-        `performance["relative_error"]` says whether it could.
+        `performance["relative_error"]` says whether it could. Without
+        `resources` no sample is read, and their keys say nothing.
         """
         workflows = _listed(workflow_id)
         if window is None:
@@ -96,7 +98,8 @@ class Query:
             cells = {workflow: nodes for (workflow, _), nodes in gathered.cells.items()}
             stats = describe(span, cells, gathered.trend, snapshot if exact else None)
             of_workflows = None if workflows is None else sorted(gathered.sources)
-            stats["resources"] = describe_resources(snapshot.samples(span, of_workflows), workflows)
+            samples = snapshot.samples(span, of_workflows) if resources else ()
+            stats["resources"] = describe_resources(samples, workflows)
             losses = snapshot.losses(span)
             running = snapshot.execution_rows(workflows, span, running_only=True, limit=MOST_RUNNING)
         stats["running"] = describe_running(running, now_ns)
@@ -141,8 +144,20 @@ class Query:
     ) -> list[Point]:
         """One point a bucket. Buckets begin at whole multiples of their length from `origin_ns`: local midnight gives
         local days. Percentiles are within `histogram.RELATIVE_ERROR`."""
+        return self.course(workflow_ids, start_ns, end_ns, bucket_ns, origin_ns=origin_ns).points
+
+    def course(
+        self,
+        workflow_ids: str | Sequence[str] | None,
+        start_ns: int,
+        end_ns: int,
+        bucket_ns: int,
+        *,
+        origin_ns: int = 0,
+    ) -> Course:
+        """As `series`, with the durations of each point, so that these need not be asked for again."""
         with self._reader.snapshot() as snapshot:
-            return read_series(snapshot, _listed(workflow_ids), Span(start_ns, end_ns), bucket_ns, origin_ns)
+            return read_course(snapshot, _listed(workflow_ids), Span(start_ns, end_ns), bucket_ns, origin_ns)
 
     def distribution(self, workflow_ids: str | Sequence[str] | None, start_ns: int, end_ns: int) -> Distribution:
         """The durations of the executions of a window, in log buckets."""

@@ -1,6 +1,7 @@
 """Answers for charts: points of a time series, and the distribution of durations."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from analytics_sdk.errors import AnalyticsError
 from analytics_sdk.histogram import bucket_edges_ns
@@ -36,9 +37,32 @@ def choose_bucket_ns(start_ns: int, end_ns: int) -> int:
     return -(-int(wanted_ns) // _STEPS_NS[-1]) * _STEPS_NS[-1]
 
 
-def read_series(
-    snapshot: Snapshot, workflows: Workflows, window: Span, bucket_ns: int, origin_ns: int = 0
-) -> list[Point]:
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A series, and the durations that belong to its points."""
+
+    points: list[Point]
+    cells: list[Cell]
+    """One for each point."""
+
+    def distribution(self, start_ns: int | None = None, end_ns: int | None = None) -> Distribution:
+        """The durations of the executions of those points that lie between two instants; of all without."""
+        return distribution_of(
+            cell
+            for point, cell in zip(self.points, self.cells, strict=True)
+            if (start_ns is None or point.start_ns >= start_ns) and (end_ns is None or point.end_ns <= end_ns)
+        )
+
+    def longest(self) -> tuple[Point, int] | None:
+        """The first point with the longest duration of all, and that, in nanoseconds; None where there are none."""
+        known = [
+            (cell.max_ns, point) for point, cell in zip(self.points, self.cells, strict=True) if cell.max_ns is not None
+        ]
+        longest_ns, point = max(known, key=lambda one: one[0], default=(0, None))
+        return None if point is None else (point, longest_ns)
+
+
+def read_course(snapshot: Snapshot, workflows: Workflows, window: Span, bucket_ns: int, origin_ns: int = 0) -> Course:
     """One point for each bucket of a window, empty ones too; the first and the last end where the window does.
 
     Raises:
@@ -59,7 +83,8 @@ def read_series(
     for (_, place), nodes in gathered.cells.items():
         cells.setdefault(place, Cell()).add(nodes[WHOLE])
     edges = [window.start_ns, *lines, window.end_ns]
-    return [_point(edges[i], edges[i + 1], cells.get(place, Cell())) for i, place in enumerate(range(first, last + 1))]
+    placed = [cells.get(place) or Cell() for place in range(first, last + 1)]
+    return Course([_point(edges[i], edges[i + 1], cell) for i, cell in enumerate(placed)], placed)
 
 
 def _point(start_ns: int, end_ns: int, cell: Cell) -> Point:

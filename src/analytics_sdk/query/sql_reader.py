@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, exists, func, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from analytics_sdk.histogram import bucket_of
@@ -30,7 +30,8 @@ from analytics_sdk.sinks.faults import sink_error
 from analytics_sdk.sinks.migrations import check
 from analytics_sdk.sinks.schema import HOUR, Tables, is_late
 
-_FEW_RANGES = 8
+_MOST_RANGES_TOLD = 300
+"""Because a database refuses conditions that are nested deeper than some hundreds."""
 
 Fact = TypeVar("Fact", ExecutionFact, StepFact, RecoveryFact)
 
@@ -111,6 +112,14 @@ class SqlSnapshot(SqlRows):
                 late = own.where(table.c.verdict_seq >= source.rollup_position)
                 yield from self._made(fact, late.where(table.c.seq + 0 < source.rollup_position))
 
+    def _has_ended(self, table: Table) -> ColumnElement[bool]:
+        """That an ending was recorded of a row."""
+        if self._connection.dialect.name != "sqlite":
+            return table.c.end_seq.is_not(None)
+        # Because SQLite reads the row as soon as a condition names what the index lacks, also where another fails.
+        row = table.alias("row_itself")
+        return exists().where(row.c.source == table.c.source, row.c.seq == table.c.seq, row.c.end_seq.is_not(None))
+
     def _of_this_moment(self, _table: Table) -> list[ColumnElement[bool]]:
         """What else rows have to be; nothing where a transaction sees one moment."""
         return []
@@ -141,15 +150,19 @@ class SqlSnapshot(SqlRows):
             return
         wanted = {(one.workflow_id, one.node_id, bucket_of(one.high_ns)): one for one in ranges}
         whole = ranges[0].node_id == WHOLE
-        limits = {(one.low_ns, one.high_ns) for one in ranges}
         workflows = {one.workflow_id for one in ranges}
         c = table.c
-        statement = columns.where(within(c.started_at_ns, [span]), c.status.in_(TIMED_WORDS), c.end_seq.is_not(None))
-        statement = statement.where(*self._of_this_moment(table))
-        if len(limits) <= _FEW_RANGES:
-            statement = statement.where(or_(*(c.duration_ns.between(*pair) for pair in limits)))
+        statement = columns.where(within(c.started_at_ns, [span]))
         if len(workflows) <= MANY:
             statement = statement.where(*of(c.workflow_id, sorted(workflows)))
+        limits: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        for one in ranges:
+            limits[one.node_id].add((one.low_ns, one.high_ns))
+        if sum(map(len, limits.values())) <= _MOST_RANGES_TOLD:
+            near = {node: or_(*(c.duration_ns.between(*pair) for pair in sorted(limits[node]))) for node in limits}
+            of_node = near.values() if whole else (and_(c.node_id == node, near[node]) for node in near)
+            statement = statement.where(or_(*of_node))
+        statement = statement.where(c.status.in_(TIMED_WORDS), self._has_ended(table), *self._of_this_moment(table))
         for workflow_id, node_id, duration_ns in self._stream(statement):
             if duration_ns is not None:
                 key = (workflow_id or "", WHOLE if whole else node_id, bucket_of(duration_ns))

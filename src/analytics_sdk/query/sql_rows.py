@@ -70,7 +70,8 @@ class SqlRows:
     def _stream(self, statement: Select[Any]) -> Iterator[Any]:
         """Rows as they come, because the edge of a window may have a million of them."""
         with self._connection.execute(statement, execution_options={"yield_per": _ROWS_A_FETCH}) as rows:
-            yield from rows
+            for some in rows.partitions():  # because one by one they cost more than all that is done with them
+                yield from some
 
     def sources(self) -> Mapping[int, Source]:
         if self._sources is None:
@@ -210,5 +211,7 @@ def keyed_execution(row: Sequence[Any]) -> tuple[Key, ExecutionRow]:
 
 def keyed_sample(row: Sequence[Any]) -> tuple[Key, SampleRow]:
     """A row of source, seq and the fields of `SampleRow`, the last two of which are JSON text or None."""
-    source, seq, *values, gpus, running = row
-    return (source, seq), SampleRow(*values, *(msgspec.json.decode(text) if text else [] for text in (gpus, running)))
+    decode = msgspec.json.decode
+    values: list[Any] = list(row[2:])
+    values[-2:] = (decode(text) if text else [] for text in values[-2:])
+    return (row[0], row[1]), SampleRow(*values)

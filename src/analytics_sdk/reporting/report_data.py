@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from analytics_sdk.histogram import bucket_middle_ns, bucket_of
+from analytics_sdk.query import Course
 from analytics_sdk.query.results import Distribution, ExecutionRow, Point, SampleRow, Stats, Timeline
 
 Workflows: TypeAlias = str | Sequence[str] | None
@@ -30,13 +31,13 @@ class Queries(Protocol):
         end_ns: int | None = None,
         exact: bool = False,
         relative: bool = False,
+        resources: bool = True,
         now_ns: int,
     ) -> Stats: ...
     def first_started_at_ns(self, workflow_ids: Workflows) -> int | None: ...
-    def series(
+    def course(
         self, workflow_ids: Workflows, start_ns: int, end_ns: int, bucket_ns: int, *, origin_ns: int = 0
-    ) -> list[Point]: ...
-    def distribution(self, workflow_ids: Workflows, start_ns: int, end_ns: int) -> Distribution: ...
+    ) -> Course: ...
     def executions(
         self, workflow_ids: Workflows, start_ns: int, end_ns: int, limit: int | None = None
     ) -> list[ExecutionRow]: ...
@@ -243,7 +244,7 @@ class Halves:
     durations: tuple[Distribution, Distribution]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ReportData:
     """All that a report says, as numbers."""
 

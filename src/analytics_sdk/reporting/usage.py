@@ -1,7 +1,9 @@
 """Resource samples as lines for a chart: a line a process, thinned to what can be seen, gaps left open."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import nan
 from statistics import median
@@ -37,13 +39,32 @@ class Peak:
     gpu_percent: float
 
 
+_latest: "tuple[weakref.ref[ReportData], list[Usage]] | None" = None
+"""Because a chart is drawn at several widths, and there may be a hundred thousand samples."""
+
+
 def name_process(sample: SampleRow) -> str:
     """`host:pid`, short."""
-    return f"{shorten(sample.host, 12)}:{sample.pid}"
+    return f"{_short(sample.host)}:{sample.pid}"
+
+
+@lru_cache(maxsize=1_000)
+def _short(host: str) -> str:
+    return shorten(host, 12)
 
 
 def read_usage(data: ReportData) -> list[Usage]:
-    """CPU and memory by process, and GPU use by GPU, of what was measured at all."""
+    """CPU and memory by process, and GPU use by GPU, of what was measured at all. Read once for the same data."""
+    global _latest
+    latest = _latest
+    if latest is not None and latest[0]() is data:
+        return latest[1]
+    panels = _read(data)
+    _latest = weakref.ref(data), panels
+    return panels
+
+
+def _read(data: ReportData) -> list[Usage]:
     by_process = _group(data.samples, name_process)
     panels = [
         Usage("cpu", _lines(data, by_process, lambda sample: sample.cpu_percent)),
@@ -54,7 +75,7 @@ def read_usage(data: ReportData) -> list[Usage]:
         for gpu in sample.gpus:
             used = gpu.get("utilization_percent")
             if isinstance(used, int | float):
-                name = f"{shorten(sample.host, 12)} GPU {gpu.get('index')}"
+                name = f"{_short(sample.host)} GPU {gpu.get('index')}"
                 by_gpu.setdefault(name, []).append((sample.at_ns, float(used)))
     panels.append(Usage("gpu", _thin_all(data, by_gpu)))
     return [panel for panel in panels if panel.lines]
