@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,8 @@ def record(steps: int) -> None:
     for first in range(0, steps, STEPS_AN_EXECUTION):
         with track_workflow(workflow_id="checkout", total_steps=STEPS_AN_EXECUTION):
             for i, node in enumerate(NODES, first + 1):
-                try:
+                with suppress(Declined):
                     step(node, i)
-                except Declined:
-                    pass
 
 
 def rows_of(steps: int) -> int:

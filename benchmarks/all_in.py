@@ -8,8 +8,8 @@ process of its own that only counts; it stores nothing. What counts is the proce
 all of its threads, from the first step until everything is out. The peer drops what does not fit into its queue, so it
 runs twice: at full speed, and with a flush after every 1,000 spans, so that it exports all of them as ours stores all.
 
-Then ours at full speed for a long time: what it loses, and how its memory grows. And the rate for ever: the host records
-only while less than 32 MiB wait, so it goes as fast as delivery in its process does.
+Then ours at full speed for a long time: what it loses, and how its memory grows. And the rate for ever: the host
+records only while less than 32 MiB wait, so it goes as fast as delivery in its process does.
 """
 
 import argparse
