@@ -10,6 +10,7 @@ import msgspec
 
 from analytics_sdk.events import RECORD_TYPES
 from analytics_sdk.journal.record import Record
+from analytics_sdk.pace import slices_of
 from analytics_sdk.vocabulary import Kind
 
 _DECODE_ONE = {kind: msgspec.msgpack.Decoder(kinds).decode for kind, kinds in RECORD_TYPES.items()}
@@ -27,11 +28,18 @@ def decode(records: Iterable[Record]) -> tuple[list[tuple[int, int, Any]], list[
 
     Kinds as plain numbers, because the garbage collector then soon leaves the tuples alone, and the host's objects too.
     """
+    decoded: list[tuple[int, int, Any]] = []
+    broken: list[tuple[int, int]] = []
+    for some in slices_of(records):
+        _decode_some(some, decoded, broken)
+    return decoded, broken
+
+
+def _decode_some(records: Iterable[Record], into: list[tuple[int, int, Any]], broken: list[tuple[int, int]]) -> None:
     by_kind: dict[int, list[Record]] = {}
     for record in records:
         by_kind.setdefault(record.kind, []).append(record)
     decoded: list[tuple[int, int, Any]] = []
-    broken: list[tuple[int, int]] = []
     for number, group in by_kind.items():
         try:
             kind = Kind(number)
@@ -50,4 +58,4 @@ def decode(records: Iterable[Record]) -> tuple[list[tuple[int, int, Any]], list[
                 except _BROKEN:
                     broken.append((record.position, number))
     decoded.sort(key=itemgetter(0))
-    return decoded, broken
+    into += decoded

@@ -5,6 +5,7 @@ Nearly all records are of steps that succeeded, many in the same cell: they are 
 
 from analytics_sdk.events import ExecutionEnd, StepEnd
 from analytics_sdk.histogram import add_counts, count_in_buckets
+from analytics_sdk.pace import in_slices
 from analytics_sdk.rollup import HOUR_NS, MAX_SUM_NS, WHOLE, Cell, Cells, cell_of
 from analytics_sdk.shipper.merge import Decoded, key_of, recorded_status, tells
 from analytics_sdk.vocabulary import FAILED, SUCCESS, TIMEOUT, Kind
@@ -31,7 +32,7 @@ class _Gathered:
 def fold(cells: Cells, decoded: Decoded, *, origin: int = 0) -> None:
     """Add the facts of the events to the cells, in place. `origin`: the journal's first position."""
     steps: dict[tuple[str | None, str, int], _Gathered] = {}
-    for position, kind, event in decoded:
+    for position, kind, event in in_slices(decoded):
         if kind in _STEPS:
             key = (event.workflow_id or "", event.node_id or "-", event.started_at_ns // HOUR_NS)
             gathered = steps.get(key)
@@ -88,7 +89,7 @@ def _add_successes(cell: Cell, durations_ns: list[int]) -> None:
     cell.sum_ns = min(cell.sum_ns + sum(durations_ns), MAX_SUM_NS)
     cell.min_ns = low if cell.min_ns is None else min(cell.min_ns, low)
     cell.max_ns = high if cell.max_ns is None else max(cell.max_ns, high)
-    add_counts(cell.buckets, count_in_buckets(durations_ns).items())
+    add_counts(cell.buckets, count_in_buckets(in_slices(durations_ns)).items())
 
 
 def _fold_execution_end(cells: Cells, event: ExecutionEnd, alone: bool) -> None:

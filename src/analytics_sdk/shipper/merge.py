@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from analytics_sdk.events import LARGEST, ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart, Verdict
+from analytics_sdk.pace import in_slices
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Row
 from analytics_sdk.vocabulary import CANCELLED, FAILED, STATUSES, VERDICTS, Kind
 
@@ -32,7 +33,7 @@ def lost_healings(decoded: Decoded, origin: int = 0) -> list[int]:
     """The positions of healings of which nobody can tell any more what they healed."""
     return [
         position
-        for position, kind, event in decoded
+        for position, kind, event in in_slices(decoded)
         if kind == _STEP_END and event.revises is not None and key_of(position, event.start, origin) == position
     ]
 
@@ -50,7 +51,7 @@ def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int, *, ori
     late_steps: dict[int, Row] = {}
     recoveries: dict[int, Row] = {}
     batch = Batch(journal, old, new)
-    for position, kind, event in decoded:
+    for position, kind, event in in_slices(decoded):
         if kind == _STEP_END:
             start = event.start
             key = start if origin <= start < position else position
@@ -87,7 +88,7 @@ def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int, *, ori
     batch.new_executions = list(executions.values())
     batch.new_steps = [
         row if type(row) is tuple else _running_step_row(key, row)  # type: ignore[arg-type]  # because a Row is a tuple
-        for key, row in steps.items()
+        for key, row in in_slices(steps.items())
     ]
     batch.recoveries = list(recoveries.values())
     batch.late_executions = list(late_executions.values())
