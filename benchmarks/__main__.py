@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-ORDER = ("step_cost", "hot_path", "host_under_fault", "sample_cost", "delivery", "answers", "report_cost", "retention")
+ORDER = (
+    "step_cost",
+    "hot_path",
+    "host_under_fault",
+    "sample_cost",
+    "delivery",
+    "all_in",
+    "answers",
+    "report_cost",
+    "retention",
+)
 
 
 def benchmarks() -> list[str]:

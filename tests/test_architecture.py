@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 FLOORS = (
     {"errors", "clock", "vocabulary", "events", "histogram", "rollup", "redaction"},
-    {"config", "guard"},
+    {"config", "guard", "pace"},
     {"journal"},
     {"capture", "sinks"},
     {"shipper", "query"},

@@ -11,7 +11,7 @@ from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.owner import owner_path
 from analytics_sdk.journal.reader import JournalReader
-from analytics_sdk.journal.record import FIRST_FRAME, base_of_segment, bytes_of_segment, segment_name
+from analytics_sdk.journal.record import FIRST_FRAME, Record, base_of_segment, bytes_of_segment, segment_name
 from analytics_sdk.journal.stretch import Stretch
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.vocabulary import Kind
@@ -36,7 +36,8 @@ def journal(tmp_path):
     records = []
     for i in range(12):
         fields = (*END[:3], i, *END[4:])
-        records.append((writer.append(Kind.STEP_END, fields), int(Kind.STEP_END), writer.encode(fields)))
+        position = writer.append(Kind.STEP_END, fields)
+        records.append(Record(position, int(Kind.STEP_END), writer.encode(fields)))
     writer.release()
     return writer.folder, writer.identity.journal_id, records
 
@@ -59,7 +60,7 @@ def test_a_segment_that_a_killed_process_had_not_finished_making_is_empty(journa
     unfinished = folder / segment_name(journal_id, 1)
     unfinished.write_bytes(bytes(size))
     reader = JournalReader(folder, journal_id)
-    assert reader.unread_bytes(0) == sum(8 + len(payload) for _, _, payload in records)
+    assert reader.unread_bytes(0) == sum(8 + len(record.payload) for record in records)
     assert reader.unread_bytes(base_of_segment(1) + FIRST_FRAME) == 0
     reader.close()
     assert len(read_all(folder, journal_id).records) == len(records)
@@ -70,10 +71,10 @@ def test_every_truncation_gives_exactly_the_records_before_it(journal):
     folder, journal_id, records = journal
     path = folder / segment_name(journal_id, 0)
     data = path.read_bytes()
-    end = records[-1][0] + 8 + len(records[-1][2])
+    end = records[-1].position + 8 + len(records[-1].payload)
     for length in range(end + 1):
         path.write_bytes(data[:length])
-        whole = [record for record in records if record[0] + 8 + len(record[2]) <= length]
+        whole = [record for record in records if record.position + 8 + len(record.payload) <= length]
         assert read_all(folder, journal_id).records == whole, length
 
 
@@ -82,15 +83,15 @@ def test_every_flipped_byte_costs_its_own_record_only_and_is_counted(journal):
     folder, journal_id, records = journal
     path = folder / segment_name(journal_id, 0)
     data = bytearray(path.read_bytes())
-    end = records[-1][0] + 8 + len(records[-1][2])
+    end = records[-1].position + 8 + len(records[-1].payload)
     for at in range(end):
         data[at] ^= 0xFF
         path.write_bytes(data)
         data[at] ^= 0xFF
         got = read_all(folder, journal_id)
-        hit = [record for record in records if record[0] <= at < record[0] + 8 + len(record[2])]
+        hit = [record for record in records if record.position <= at < record.position + 8 + len(record.payload)]
         assert got.records == [record for record in records if record not in hit], at
-        if hit == records[-1:] and at - hit[0][0] in (2, 3):
+        if hit == records[-1:] and at - hit[0].position in (2, 3):
             continue  # the length of the last record: this is what an append looks like that a kill interrupted
         assert len(got.damages) == len(hit), at
 
@@ -100,8 +101,8 @@ def test_an_append_that_a_kill_interrupted_is_not_a_loss_but_after_a_power_cut_i
     folder, journal_id, records = journal
     path = folder / segment_name(journal_id, 0)
     data = bytearray(path.read_bytes())
-    last = records[-1][0]
-    end = last + 8 + len(records[-1][2])
+    last = records[-1].position
+    end = last + 8 + len(records[-1].payload)
     for unwritten in (slice(last + 1, end), slice(last + 30, end), slice(last, last + 8), slice(last + 20, last + 60)):
         torn = bytearray(data)
         torn[unwritten] = bytes(unwritten.stop - unwritten.start)
@@ -119,18 +120,18 @@ def test_a_page_of_zeros_among_records_is_counted_as_damage(journal):
     folder, journal_id, records = journal
     path = folder / segment_name(journal_id, 0)
     data = bytearray(path.read_bytes())
-    data[records[4][0] : records[7][0]] = bytes(records[7][0] - records[4][0])
+    data[records[4].position : records[7].position] = bytes(records[7].position - records[4].position)
     path.write_bytes(data)
     got = read_all(folder, journal_id)
     assert got.records == records[:4] + records[7:]
-    assert got.damages == [records[4][0]]
+    assert got.damages == [records[4].position]
 
 
 def test_a_frame_inside_a_payload_and_a_frame_of_another_segment_never_count(journal):
     """The checksum is salted: bytes that look like a frame are one only where they were written as one."""
     folder, journal_id, records = journal
     path = folder / segment_name(journal_id, 0)
-    frame = path.read_bytes()[records[0][0] : records[1][0]]
+    frame = path.read_bytes()[records[0].position : records[1].position]
     writer = JournalWriter(folder, min_free_bytes=0)
     position = writer.append(Kind.RECOVERY, (None, None, None, None, frame.decode("latin-1"), True, 1, 2))
     other = folder / segment_name(writer.identity.journal_id, 0)
@@ -255,7 +256,11 @@ def test_what_was_found_damaged_is_counted_once_however_often_it_is_read(journal
     """The journal itself remembers up to where damage has been counted."""
     folder, journal_id, records = journal
     reader = JournalReader(folder, journal_id)
-    found = [(records[1][0], 4, "damaged"), (records[3][0], 4, "damaged"), (records[3][0], 0, "damaged")]
+    found = [
+        (records[1].position, 4, "damaged"),
+        (records[3].position, 4, "damaged"),
+        (records[3].position, 0, "damaged"),
+    ]
     for _ in range(3):
         assert {(one.kind, one.n) for one in reader.losses(found, 5)} == {("step_end", 2), ("unknown", 1)}
         reader.keep_found(found, 5)
@@ -263,9 +268,9 @@ def test_what_was_found_damaged_is_counted_once_however_often_it_is_read(journal
         ("step_end", "damaged", 2, 5),
         ("unknown", "damaged", 1, 5),
     }
-    assert reader.losses([(records[5][0], 4, "rejected")], 9)[-1].reason == "damaged"
+    assert reader.losses([(records[5].position, 4, "rejected")], 9)[-1].reason == "damaged"
     assert ("step_end", "rejected", 1) in {
-        (one.kind, one.reason, one.n) for one in reader.losses([(records[5][0], 4, "rejected")], 9)
+        (one.kind, one.reason, one.n) for one in reader.losses([(records[5].position, 4, "rejected")], 9)
     }
 
 
@@ -288,7 +293,7 @@ def test_only_one_can_adopt_and_a_living_owner_is_never_adopted(tmp_path):
 def test_a_position_in_the_middle_of_nowhere_is_survived(journal):
     """Positions come from a database, where anything may stand."""
     folder, journal_id, records = journal
-    for position in (0, 1, FIRST_FRAME - 1, records[3][0] + 1, bytes_of_segment(0) - 1, 1 << 62):
+    for position in (0, 1, FIRST_FRAME - 1, records[3].position + 1, bytes_of_segment(0) - 1, 1 << 62):
         got = read_all(folder, journal_id, at=position)
         assert all(record in records for record in got.records)
 

@@ -149,7 +149,7 @@ def test_whatever_a_field_holds_append_raises_nothing_and_later_records_are_whol
     fields[at] = odd
     writer.append(Kind.STEP_END, tuple(fields))
     after = writer.append(Kind.STEP_END, END)
-    assert everything(writer.folder, writer.identity.journal_id)[-1] == (after, Kind.STEP_END, writer.encode(END))
+    assert everything(writer.folder, writer.identity.journal_id)[-1] == Record(after, Kind.STEP_END, writer.encode(END))
 
 
 def test_text_that_is_too_long_or_not_valid_is_kept_cut_and_says_so(writer):

@@ -46,6 +46,7 @@ from analytics_sdk.journal.record import (
     walk,
 )
 from analytics_sdk.journal.stretch import Stretch
+from analytics_sdk.pace import ITEMS_A_LOOK, breathe
 
 WINDOW_BYTES = 1 << 20
 _LATER = -2
@@ -136,7 +137,13 @@ class JournalReader:
             return done
         seeds = salts(self.journal_id, n)
         data = self._pread(WINDOW_BYTES, offset)
-        at = walk(data, 0, seeds, stretch.new, stretch.records, max_records)
+        at, wanted = 0, 0
+        while len(stretch.records) == wanted or not wanted:
+            breathe()
+            wanted = min(max_records, len(stretch.records) + ITEMS_A_LOOK)
+            at = walk(data, at, seeds, stretch.new, stretch.records, wanted)
+            if wanted == max_records:
+                break
         stretch.new += at
         if len(stretch.records) >= max_records:
             return False

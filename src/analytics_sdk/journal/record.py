@@ -37,6 +37,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
+import msgspec
+
 MAGIC = b"ANLYSEG1"
 HEADER = struct.Struct("<8s16sIIQI")
 FIRST_FRAME = 64
@@ -100,8 +102,9 @@ def is_of_later_version(data: bytes, magic: bytes) -> bool:
     return data[:7] == magic[:7] and data[7:8].isdigit() and data[7:8] > magic[7:8]
 
 
-class Record(NamedTuple):
-    """One record as it stands in a journal. `position` is its sequence number."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as it stands in a journal. `position` is its sequence number. Of no interest to the garbage collector,
+    because tens of thousands at a time would have it look through all that the host has."""
 
     position: int
     kind: int
@@ -118,20 +121,19 @@ def walk(data: bytes, offset: int, seeds: tuple[int, ...], base: int, into: list
 
     `base` is the journal position of the data's first byte. The offset where it stopped.
     """
-    unpack, size = FRAME.unpack_from, len(data)
-    room = limit - len(into)
-    while room > 0 and offset + FRAME_BYTES <= size:
+    unpack, crc32, keep, kinds = FRAME.unpack_from, zlib.crc32, into.append, len(seeds)
+    last = len(data) - FRAME_BYTES
+    for _ in range(limit - len(into)):
+        if offset > last:
+            break
         sync, kind, length, crc = unpack(data, offset)
         start = offset + FRAME_BYTES
         end = start + length
-        if sync != SYNC or kind not in KINDS or end > size:
+        payload = data[start:end]  # shorter than `length` where the data ends in it
+        if sync != SYNC or not 0 < kind < kinds or crc32(payload, seeds[kind]) != crc or len(payload) != length:
             break
-        payload = data[start:end]
-        if zlib.crc32(payload, seeds[kind]) != crc:
-            break
-        into.append(Record(base + offset, kind, payload))
+        keep(Record(base + offset, kind, payload))
         offset = end
-        room -= 1
     return offset
 
 

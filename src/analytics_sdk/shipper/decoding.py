@@ -2,12 +2,15 @@
 
 import struct
 from collections.abc import Iterable
+from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from analytics_sdk.events import RECORD_TYPES
 from analytics_sdk.journal.record import Record
+from analytics_sdk.pace import slices_of
 from analytics_sdk.vocabulary import Kind
 
 _DECODE_ONE = {kind: msgspec.msgpack.Decoder(kinds).decode for kind, kinds in RECORD_TYPES.items()}
@@ -20,13 +23,23 @@ _BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
 """The last for what is nested so deeply that nobody could have meant it."""
 
 
-def decode(records: Iterable[Record]) -> tuple[list[tuple[int, Kind, Any]], list[tuple[int, int]]]:
-    """(position, kind, event) of the records in their order, and (position, kind) of those that cannot be decoded."""
+def decode(records: Iterable[Record]) -> tuple[list[tuple[int, int, Any]], list[tuple[int, int]]]:
+    """(position, kind, event) of the records in their order, and (position, kind) of those that cannot be decoded.
+
+    Kinds as plain numbers, because the garbage collector then soon leaves the tuples alone, and the host's objects too.
+    """
+    decoded: list[tuple[int, int, Any]] = []
+    broken: list[tuple[int, int]] = []
+    for some in slices_of(records):
+        _decode_some(some, decoded, broken)
+    return decoded, broken
+
+
+def _decode_some(records: Iterable[Record], into: list[tuple[int, int, Any]], broken: list[tuple[int, int]]) -> None:
     by_kind: dict[int, list[Record]] = {}
     for record in records:
-        by_kind.setdefault(record[1], []).append(record)
-    decoded: list[tuple[int, Kind, Any]] = []
-    broken: list[tuple[int, int]] = []
+        by_kind.setdefault(record.kind, []).append(record)
+    decoded: list[tuple[int, int, Any]] = []
     for number, group in by_kind.items():
         try:
             kind = Kind(number)
@@ -34,13 +47,15 @@ def decode(records: Iterable[Record]) -> tuple[list[tuple[int, Kind, Any]], list
             broken += [(record.position, number) for record in group]
             continue
         try:
-            events = _DECODE_ALL[kind](b"\xdd" + struct.pack(">I", len(group)) + b"".join([r.payload for r in group]))
-            decoded += [(record.position, kind, event) for record, event in zip(group, events, strict=True)]
+            events = _DECODE_ALL[kind](
+                b"\xdd" + struct.pack(">I", len(group)) + b"".join([record.payload for record in group])
+            )
+            decoded += zip([record.position for record in group], repeat(number), events, strict=False)
         except _BROKEN:  # because one bad record must cost one record
             for record in group:
                 try:
-                    decoded.append((record.position, kind, _DECODE_ONE[kind](record.payload)))
+                    decoded.append((record.position, number, _DECODE_ONE[kind](record.payload)))
                 except _BROKEN:
                     broken.append((record.position, number))
-    decoded.sort(key=lambda one: one[0])
-    return decoded, broken
+    decoded.sort(key=itemgetter(0))
+    into += decoded

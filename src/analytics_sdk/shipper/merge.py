@@ -10,11 +10,15 @@ from typing import Any
 import msgspec
 
 from analytics_sdk.events import LARGEST, ExecutionEnd, ExecutionStart, Recovery, Sample, StepEnd, StepStart, Verdict
+from analytics_sdk.pace import in_slices
 from analytics_sdk.sinks.base import Batch, JournalIdentity, Row
 from analytics_sdk.vocabulary import CANCELLED, FAILED, STATUSES, VERDICTS, Kind
 
 _RECORDABLE = range(CANCELLED + 1)
-Decoded = list[tuple[int, Kind, Any]]
+_WORDS = STATUSES[: CANCELLED + 1]
+_EXECUTION_START, _EXECUTION_END = int(Kind.EXECUTION_START), int(Kind.EXECUTION_END)
+_STEP_START, _STEP_END = int(Kind.STEP_START), int(Kind.STEP_END)  # because a look into an Enum costs more
+Decoded = list[tuple[int, int, Any]]
 
 
 def key_of(position: int, start: int, origin: int) -> int:
@@ -29,8 +33,8 @@ def lost_healings(decoded: Decoded, origin: int = 0) -> list[int]:
     """The positions of healings of which nobody can tell any more what they healed."""
     return [
         position
-        for position, kind, event in decoded
-        if kind is Kind.STEP_END and event.revises is not None and key_of(position, event.start, origin) == position
+        for position, kind, event in in_slices(decoded)
+        if kind == _STEP_END and event.revises is not None and key_of(position, event.start, origin) == position
     ]
 
 
@@ -42,38 +46,50 @@ def tells(position: int, event: Verdict, origin: int) -> bool:
 def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int, *, origin: int = 0) -> Batch:
     """The rows of the events between two positions. `origin`: the journal's first position."""
     executions: dict[int, Row] = {}
-    steps: dict[int, Row] = {}
+    steps: dict[int, Row | StepStart] = {}
     late_executions: dict[int, Row] = {}
     late_steps: dict[int, Row] = {}
     recoveries: dict[int, Row] = {}
     batch = Batch(journal, old, new)
-    for position, kind, event in decoded:
-        if kind is Kind.STEP_END:
-            key = key_of(position, event.start, origin)
-            if event.revises is not None and key == position:
-                continue  # see lost_healings
-            place = steps if key >= old else late_steps
-            place[key] = _step_row(key, position, event, place.get(key))
-        elif kind is Kind.STEP_START:
-            steps[position] = _running_step_row(position, event)
-        elif kind is Kind.EXECUTION_END:
+    for position, kind, event in in_slices(decoded):
+        if kind == _STEP_END:
+            start = event.start
+            key = start if origin <= start < position else position
+            if event.revises is None:
+                if key >= old:
+                    steps[key] = _step_row(key, position, event)
+                else:
+                    late_steps[key] = _step_row(key, position, event)
+            elif key != position:  # else see lost_healings
+                earlier = steps.get(key) if key >= old else late_steps.get(key)
+                healed = _healed_step_row(key, position, event, earlier if type(earlier) is tuple else None)
+                if key >= old:
+                    steps[key] = healed
+                else:
+                    late_steps[key] = healed
+        elif kind == _STEP_START:
+            steps[position] = event  # in the place of its row, because most of them end before a row is needed
+        elif kind == _EXECUTION_END:
             key = key_of(position, event.start, origin)
             place = executions if key >= old else late_executions
             place[key] = _execution_row(key, position, event)
-        elif kind is Kind.EXECUTION_START:
+        elif kind == _EXECUTION_START:
             executions[position] = _running_execution_row(position, event)
-        elif kind is Kind.RECOVERY:
+        elif kind == Kind.RECOVERY:
             recoveries[position] = _recovery_row(position, event)
-        elif kind is Kind.VERDICT:
+        elif kind == Kind.VERDICT:
             told = (VERDICTS[event.verdict], position) if tells(position, event, origin) else None
             if told and event.recovery < old:
                 batch.late_verdicts.append((event.recovery, *told))
             elif told and event.recovery in recoveries:
                 recoveries[event.recovery] = (*recoveries[event.recovery][:-2], *told)
-        elif kind is Kind.SAMPLE:
+        elif kind == Kind.SAMPLE:
             batch.samples.append(_sample_row(position, event))
     batch.new_executions = list(executions.values())
-    batch.new_steps = list(steps.values())
+    batch.new_steps = [
+        row if type(row) is tuple else _running_step_row(key, row)  # type: ignore[arg-type]  # because a Row is a tuple
+        for key, row in in_slices(steps.items())
+    ]
     batch.recoveries = list(recoveries.values())
     batch.late_executions = list(late_executions.values())
     batch.late_steps = list(late_steps.values())
@@ -87,7 +103,7 @@ def recorded_status(index: int) -> int:
 
 def status_word(index: int) -> str:
     """The word of a recorded status."""
-    return STATUSES[recorded_status(index)]
+    return _WORDS[index] if 0 <= index <= CANCELLED else STATUSES[FAILED]
 
 
 def _ended_at_ns(event: ExecutionEnd | StepEnd) -> int:
@@ -173,32 +189,35 @@ def _running_step_row(position: int, event: StepStart) -> Row:
     )
 
 
-def _step_row(key: int, position: int, event: StepEnd, earlier: Row | None) -> Row:
-    """The row of an ending, or of a healing that revises one: then the ending's own position is kept."""
-    end_seq: object = position
-    first_status = heal_seq = None
-    if event.revises is not None:
-        end_seq = earlier[14] if earlier is not None else None
-        first_status, heal_seq = status_word(event.revises), position
+def _step_row(key: int, position: int, event: StepEnd) -> Row:
+    """The row of an ending. Written out, because it is made once a step."""
+    status, began, took, tags = event.status, event.started_at_ns, event.duration_ns, event.tags
     return (
         key,
         event.execution_id,
         event.workflow_id,
         event.step_no,
         event.parent_step_no,
-        _node_id(event.node_id),
+        event.node_id or "-",
         event.action_type,
-        status_word(event.status),
-        event.started_at_ns,
-        _ended_at_ns(event),
-        event.duration_ns,
+        _WORDS[status] if 0 <= status <= CANCELLED else status_word(status),
+        began,
+        began + took if began + took <= LARGEST else LARGEST,
+        took,
         event.error_type,
         event.error_message,
-        _json(event.tags),
-        end_seq,
-        first_status,
-        heal_seq,
+        None if tags is None else _json(tags),
+        position,
+        None,
+        None,
     )
+
+
+def _healed_step_row(key: int, position: int, event: StepEnd, earlier: Row | None) -> Row:
+    """The row of a healing that revises an ending, whose own position is kept."""
+    assert event.revises is not None
+    end_seq = earlier[14] if earlier is not None else None
+    return (*_step_row(key, position, event)[:14], end_seq, status_word(event.revises), position)
 
 
 def _recovery_row(position: int, event: Recovery) -> Row:

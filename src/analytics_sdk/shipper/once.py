@@ -17,7 +17,8 @@ from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.quota import Quota, Watch
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
-from analytics_sdk.shipper.shipper import LOCK_NAME, ship_journal
+from analytics_sdk.shipper.shipper import LOCK_NAME
+from analytics_sdk.shipper.whole import ship_journal
 
 
 @dataclass(slots=True)

@@ -22,8 +22,10 @@ from analytics_sdk.journal.problem import note_problem
 from analytics_sdk.journal.quota import Watch
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.writer import JournalWriter
+from analytics_sdk.pace import SLICE_NS, in_this_thread
 from analytics_sdk.shipper.bell import Bell
 from analytics_sdk.shipper.fleet import Fleet, SinkMaker
+from analytics_sdk.shipper.whole import ship_journal
 
 ORPHANS_EVERY_SECONDS = 5.0
 ORPHANS_A_TURN = 64
@@ -31,8 +33,6 @@ ORPHANS_APART = 100
 """What is spent of the host's CPU on journals of the dead is followed by so many times as long without."""
 EXIT_SECONDS = 0.01
 LOCK_NAME = "ship.lock"
-_TRIES_TO_SETTLE = 3
-"""Another shipper that takes the owner for alive may deliver the same journal meanwhile, and be faster."""
 
 
 class Shipper:
@@ -64,6 +64,7 @@ class Shipper:
         self._turning = threading.Lock()
         self._stopping = False
         self._resting = False
+        self._awaited = 0
         self._reader: JournalReader | None = None
         self._orphans_due = 0.0
         self._orphans: list[tuple[str, set[int]]] = []
@@ -136,7 +137,14 @@ class Shipper:
             self._one_turn(min(left, 0.5))
 
     def _one_turn(self, longest_seconds: float) -> None:
-        """Wait for a turn of the thread, or take one here where there is no thread."""
+        """Wait for a turn of the thread, or take one here where there is no thread. Meanwhile it makes no pauses."""
+        self._awaited += 1
+        try:
+            self._wait_for_turn(longest_seconds)
+        finally:
+            self._awaited -= 1
+
+    def _wait_for_turn(self, longest_seconds: float) -> None:
         thread = self._thread
         if thread is None or not thread.is_alive() or thread is threading.current_thread():
             self._turn()
@@ -205,9 +213,20 @@ class Shipper:
         while not self._stopping:
             self._bell.wait(self.interval_seconds)
             resting = self._resting
-            self._turn()
+            with in_this_thread(self._slice_ns):
+                self._turn()
             if resting:
                 return
+
+    def _slice_ns(self) -> int:
+        """How long the thread may keep the host's threads waiting: less short the fuller the journal is, and without
+        any pause where somebody waits for delivery, or something may be lost soon."""
+        identity = self.writer.identity
+        if self._awaited or self._stopping or identity is None:
+            return 0
+        waiting = self.writer.position - self.fleet.rows_to(identity.journal_id)
+        share = waiting / max(1, self.writer.quota.max_bytes)
+        return 0 if share > 0.5 else 10 * SLICE_NS if share > 0.25 else SLICE_NS
 
     def _turn(self) -> None:
         if not self._turning.acquire(blocking=False):
@@ -293,37 +312,6 @@ class Shipper:
 
 def _nothing() -> None:
     """After a turn, where nobody waits for it."""
-
-
-def ship_journal(fleet: Fleet, reader: JournalReader, is_short: Callable[[], bool] | None = None) -> bool:
-    """Deliver, judge and remove the journal of a dead owner, whose lock the caller holds; whether it is gone.
-
-    `is_short`: whether there is too little room for what comes, so that what a sink that is away lacks is given up.
-    """
-    try:
-        for _ in range(_TRIES_TO_SETTLE):
-            whole = _deliver_whole(fleet, reader)
-            if fleet.settle(reader):  # also where one sink lacks something: the others have all of it
-                reader.remove()
-                return True
-            if not whole:
-                break
-        if is_short is not None:
-            fleet.make_room(reader, is_short)
-        return False
-    finally:
-        reader.close()
-        fleet.forget(reader.journal_id)
-
-
-def _deliver_whole(fleet: Fleet, reader: JournalReader) -> bool:
-    """Deliver until nothing is left, or nothing moves any more; whether every sink has all of it."""
-    while True:
-        before = fleet.rows_to(reader.journal_id)
-        if fleet.deliver(reader, final=True):
-            return True
-        if fleet.rows_to(reader.journal_id) == before:
-            return False
 
 
 def daemon_ships(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_into
 from sqlalchemy.pool import NullPool
 
 from analytics_sdk.errors import RejectedRecord, SettingError
+from analytics_sdk.pace import in_slices
 from analytics_sdk.sinks.rows import Columns, as_dicts
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -63,7 +64,7 @@ def insert(connection: Connection, table: Table, columns: Columns) -> None:
         copy.set_types([_copy_type(table, column) for column in columns])
         write_row = copy.write_row
         try:
-            for row in zip(*columns.values(), strict=True):
+            for row in in_slices(zip(*columns.values(), strict=True)):
                 write_row(row)
         except (TypeError, ValueError, OverflowError) as problem:  # because the driver finds these before the server
             raise RejectedRecord(f"a value does not fit its column in {table.name}: {problem}") from None

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.pool import NullPool, SingletonThreadPool
 
 from analytics_sdk.errors import SettingError, SinkMisconfigured
+from analytics_sdk.pace import ITEMS_A_LOOK, breathe, is_short
 from analytics_sdk.sinks.rows import Columns
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -173,7 +174,11 @@ def _run(connection: Connection, table: Table, columns: Columns, ending: str) ->
     if not left:
         return
     rows = zip(*columns.values(), strict=True)
-    for n in _chunks(left, _most_rows(connection, len(columns))):
+    most = _most_rows(connection, len(columns))
+    if is_short():
+        most = min(most, ITEMS_A_LOOK)  # because binding so many values keeps the host's threads waiting
+    for n in _chunks(left, most):
+        breathe()
         parameters = tuple(chain.from_iterable(islice(rows, n)))
         connection.exec_driver_sql(_statement(table.name, tuple(columns), n, ending), parameters)
 
