@@ -14,7 +14,7 @@ import numpy as np
 
 from analytics_sdk.rollup import HOUR_NS, WHOLE, Cells, cell_of
 from analytics_sdk.sinks.base import Batch, JournalIdentity
-from analytics_sdk.vocabulary import FAILED, RECOVERED, STATUSES, SUCCESS
+from analytics_sdk.vocabulary import FAILED, RECOVERED, STATUSES, SUCCESS, VERDICTS, VERIFIED
 
 T0_NS = 1_767_225_600_000_000_000
 """2026-01-01 in UTC."""
@@ -107,7 +107,7 @@ class Made:
         batch.new_steps.sort(key=lambda row: row[0])  # type: ignore[arg-type, return-value]  # because they are numbers
         batch.recoveries = [
             (row[0] + 1, row[1], row[2], row[3], row[5], "semantic_variant", True, row[8], row[10] // 2, None, None,
-             None, None)
+             VERDICTS[VERIFIED], row[0] + 2)
             for row in batch.new_steps
             if row[7] == "recovered"
         ]  # fmt: skip
@@ -137,6 +137,7 @@ class Made:
             for at in np.flatnonzero(statuses == RECOVERED).tolist():
                 cell = cell_of(cells, WORKFLOWS[self.workflows[at]], node_id, int(starts[at]))
                 cell.add_recovery("semantic_variant", True, int(durations[at]) // 2)
+                cell.add_verdict("semantic_variant", VERIFIED)
         return cells
 
     def _count(self, cells: Cells, node_id: str, starts: Any, durations: Any, statuses: Any, first_pass: Any) -> None:
