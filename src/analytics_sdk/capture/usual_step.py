@@ -6,6 +6,7 @@ is not usual goes the general way, before anything was recorded. Both write the 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from analytics_sdk.capture.active import active
@@ -13,8 +14,8 @@ from analytics_sdk.capture.context import Execution, Step, current
 from analytics_sdk.capture.endings import error_type_of
 from analytics_sdk.capture.selectors import Pick
 from analytics_sdk.capture.wrapping import PLAIN, CallTracker, ends_later, follow
-from analytics_sdk.guard import trouble
-from analytics_sdk.vocabulary import SUCCESS, Kind
+from analytics_sdk.guard import trouble, unkept
+from analytics_sdk.vocabulary import NO_START, SUCCESS, Kind
 
 _STEP_START = int(Kind.STEP_START)
 _STEP_END = int(Kind.STEP_END)
@@ -30,7 +31,7 @@ def wrap_usual_step(
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         execution: Any = current_frame()
-        usual = False
+        usual, step_no, step = False, 0, None
         if type(execution) is Execution and not execution.ended and not kwargs and active.recorder is not None:
             try:
                 node_id = node_of(args[node_at])
@@ -51,10 +52,18 @@ def wrap_usual_step(
             step.start = recorder.append(
                 _STEP_START, (execution.execution_id, execution.workflow_id, step_no, node_id, action_type, at_ns)
             )
-            enter(step)
             step.started_tick_ns = began_ns = recorder.tick_ns()
+            enter(step)
         except Exception as problem:  # because nothing of ours may reach the host
-            trouble("begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+            unkept[_STEP_END] += 1
+            if step is None or step.start == NO_START:  # else it ends with its execution
+                execution.open_steps.pop(step_no, None)
+            step = None
+            with suppress(Exception):  # because the stack may be full
+                trouble(
+                    "begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem
+                )
+        if step is None:  # here, because what the host raises in an `except` of ours would carry our exception with it
             return func(*args)
         try:
             result = func(*args)
@@ -95,7 +104,10 @@ def wrap_usual_step(
             execution.steps_ended += 1
             execution.steps_completed += 1
         except Exception as problem:  # because nothing of ours may reach the host
-            trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+            step.ended = step_no not in execution.open_steps  # because what was not told must still be able to end
+            unkept[_STEP_END] += 1
+            with suppress(Exception):  # because the stack may be full
+                trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
         return result
 
     return wrapper

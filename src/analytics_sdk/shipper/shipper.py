@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
-from analytics_sdk.guard import trouble
+from analytics_sdk.guard import SUBINTERPRETER, in_subinterpreter, start_thread, trouble
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.listing import list_journals
 from analytics_sdk.journal.owner import Identity
@@ -83,7 +83,7 @@ class Shipper:
         thread = threading.Thread(target=self._run, name="analytics-sdk-shipper", daemon=True)
         self._thread = thread
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError as problem:  # because there may be no room for a thread, or the interpreter is ending
             self._thread = None
             trouble("thread", "no delivery in the background: %s; what is recorded stays in the journal", problem)
@@ -119,6 +119,8 @@ class Shipper:
         identity = self.writer.identity
         if self._pid != os.getpid() or identity is None or self.writer.is_empty():
             return self.writer.problem is None
+        if in_subinterpreter():
+            return False  # because the database library can be loaded in one interpreter of a process only
         target = self.writer.position
         self.fleet.hurry()
         reached, since = -1, time.monotonic()
@@ -196,7 +198,11 @@ class Shipper:
             "running": self._thread is not None and self._thread.is_alive(),
             "delivered_records": self.fleet.delivered_records,
             "undelivered_bytes": max(0, self.writer.position - delivered_to) if identity is not None else 0,
-            "problems": self.fleet.problems() + ([self.writer.problem] if self.writer.problem else []),
+            "problems": [
+                *self.fleet.problems(),
+                *([self.writer.problem] if self.writer.problem else []),
+                *([SUBINTERPRETER] if in_subinterpreter() else []),
+            ],
         }
 
     # ---------------------------------------------------------------- the thread
