@@ -128,13 +128,3 @@ def test_a_planted_file_that_the_manifest_does_not_name_is_not_read(sink: SqlSin
     file.with_name("part-0123456789abcdef.parquet").write_bytes(file.read_bytes())
     file.with_name("part-1123456789abcdef.parquet").write_bytes(b"PAR1 is what it begins with")
     assert [row.execution_id for row in Query(sink, folder).executions(None, T0_NS, NOW_NS)] == ["e"]
-
-
-def test_a_folder_whose_name_would_be_a_pattern_is_a_folder(sink: SqlSink, tmp_path: Path) -> None:
-    """Its neighbour, which the pattern would find too, has the same file."""
-    folder, neighbour = tmp_path / "arch[iv]*e", tmp_path / "archive"
-    file = archived(sink, folder)
-    beside = neighbour / file.relative_to(folder)
-    beside.parent.mkdir(parents=True)
-    beside.write_bytes(file.read_bytes())
-    assert [row.execution_id for row in Query(sink, folder).executions(None, T0_NS, NOW_NS)] == ["e"]

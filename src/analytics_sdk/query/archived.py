@@ -6,7 +6,6 @@ DuckDB is imported with the first file that has to be read.
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -95,8 +94,7 @@ class ArchivedRows:
         for file in self.files(table, spans):
             fault = fault_of(self._folder, file)
             if fault is None:
-                # Because DuckDB would take the name of a folder with a star in it for a pattern.
-                paths.append(re.sub(r"([*?\[])", r"[\1]", str(self._folder / file.path)))
+                paths.append(str(self._folder / file.path))
             else:
                 self.unread[file.path] = (file, fault)
         if not paths:
