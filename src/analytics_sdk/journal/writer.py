@@ -59,7 +59,7 @@ class JournalWriter:
         self.on_fork: Callable[[int], bool] | None = None  # told a child's first kind; False: not to be kept here
         self.clock = clock
         self.quota = Quota(max_bytes, min_free_bytes)
-        self._watch = Watch()
+        self.watch = Watch()
         self.on_full = on_full
         self.encode = msgspec.msgpack.Encoder().encode
         self.append = self._make_append()
@@ -233,7 +233,7 @@ class JournalWriter:
             if not size:
                 return None
             self._last_n = n = self._last_n + 1  # in one line, because a signal handler that records takes one too
-            return Segment(self.folder, self.identity.journal_id, n, size)
+            return self.watch.note(Segment(self.folder, self.identity.journal_id, n, size))
         except BaseException as problem:  # an interrupt too, because a number that nobody used looks like a loss
             if self._last_n == n and not (self.folder / segment_name(self.identity.journal_id, n)).exists():
                 self._last_n = n - 1
@@ -280,7 +280,7 @@ class JournalWriter:
                     return
                 self.counted.count_unkept(self.clock.time_ns())
                 segment = self._segment
-                room = self._watch.look(self.folder, self.quota)
+                room = self.watch.look(self.folder, self.quota)
                 if self._spare is None and segment.is_busy(self.identity):
                     spare = self._make_segment(room) if size_of_segment(self._last_n + 1, self.quota, room) else None
                     if self._segment is segment:  # else a finalizer's record was faster, and this one stays empty

@@ -19,7 +19,6 @@ from analytics_sdk.journal.listing import list_journals
 from analytics_sdk.journal.owner import Identity
 from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import note_problem
-from analytics_sdk.journal.quota import Watch
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.shipper.bell import Bell
@@ -68,7 +67,6 @@ class Shipper:
         self._orphans_due = 0.0
         self._orphans: list[tuple[str, set[int]]] = []
         """What is left of the listing that is being gone through."""
-        self._watch = Watch()
         self._noted: list[str] = []
 
     # ---------------------------------------------------------------- asked by others
@@ -265,7 +263,7 @@ class Shipper:
 
     def _is_short(self) -> bool:
         """Whether room has to be made. Never where the user chose to wait for room rather than to lose something."""
-        return self.writer.on_full != "block" and self._watch.is_short(self.folder, self.writer.quota)
+        return self.writer.on_full != "block" and self.writer.watch.is_short(self.folder, self.writer.quota)
 
     def _deliver_orphans(self) -> None:
         """Deliver what dead processes left, some of them a turn: the host must not feel how many there are."""
