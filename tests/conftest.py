@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 import warnings
@@ -12,8 +13,22 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from analytics_sdk import guard
+
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# Because a shell starts what stands in its background with SIGINT ignored, every child inherits that, and a test that
+# interrupts a program would wait for an end that never comes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_unkept() -> Iterator[None]:
+    """What a test left uncounted, on purpose, is not the next one's."""
+    yield
+    guard.unkept[:] = [0] * len(guard.unkept)
 
 
 @pytest.fixture(scope="session")

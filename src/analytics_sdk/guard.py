@@ -5,9 +5,10 @@ trouble and minute. Thread-safe; takes no lock, because a signal handler or a fi
 """
 
 import logging
+import threading
 import time
 import traceback
-from collections import Counter
+from collections import defaultdict
 
 from analytics_sdk.redaction import redact, redact_tag
 
@@ -20,8 +21,15 @@ MESSAGE_LIMIT = 8192
 TAGS_LIMIT = 64
 _MARGIN = 4096
 
-counters: Counter[str] = Counter()
-"""How often each kind of trouble happened in this process, by its name. For `doctor` and for tests."""
+counters: defaultdict[str, int] = defaultdict(int)
+"""How often each kind of trouble happened in this process, by its name. For `doctor` and for tests. No `Counter`, which
+takes a frame to count what is new, because the stack may be full."""
+
+unkept = [0] * 16
+"""How many records of each kind could not even be given to the journal, because the stack was full or there was no
+memory, and nobody counted yet. A list, because that needs neither."""
+
+SUBINTERPRETER = "this is a sub-interpreter, where no thread delivers: run `analytics-sdk ship` beside it"
 
 _last_logged: dict[str, float] = {}
 
@@ -44,6 +52,31 @@ def trouble(kind: str, message: str, *args: object, exc: BaseException | None = 
         logger.warning("%s", redact(said))
     except Exception:  # because a broken handler of the host must not break the host's loop through us
         counters["logging"] += 1
+
+
+def in_subinterpreter() -> bool:
+    """Whether this is not the interpreter that the process began with."""
+    try:
+        import _interpreters as interpreters  # type: ignore[import-not-found]  # because 3.13 has it
+    except ImportError:
+        try:
+            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]  # because older ones call it so
+        except ImportError:
+            return False
+    here, main = interpreters.get_current(), interpreters.get_main()
+    return bool(here != main)
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a daemon thread of ours.
+
+    Raises:
+        RuntimeError: none can be started. None is in a sub-interpreter, because Python 3.11 ends the whole process when
+            one of those ends while a daemon thread runs in it.
+    """
+    if in_subinterpreter():
+        raise RuntimeError(SUBINTERPRETER)
+    thread.start()
 
 
 def forget_logged() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from child_program import EXECUTIONS, STEPS_BY_SOURCE, delivered, run_python, write_program
 
-SLOW = os.environ.get("ANALYTICS_TEST_SLOW_STOPS") == "1"
-"""Celery's own warm stop takes five seconds, with us and without."""
+STOPS = [signal.SIGKILL]
+if os.environ.get("CI") or os.environ.get("ANALYTICS_TEST_SLOW_STOPS") == "1":
+    STOPS.append(signal.SIGTERM)  # a choice, because Celery's own warm stop takes five seconds, with us and without
 PATIENCE_SECONDS = 30
 
 WEB = """
@@ -120,16 +121,7 @@ def test_what_workers_of_gunicorn_record_is_stored_once(tmp_path: Path, options:
     assert complaints_in(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [
-        signal.SIGKILL,
-        pytest.param(
-            signal.SIGTERM,
-            marks=pytest.mark.skipif(not SLOW, reason="ANALYTICS_TEST_SLOW_STOPS=1 has Celery stop slowly"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("stop", STOPS)
 def test_what_workers_of_celery_record_is_stored_once(tmp_path: Path, stop: signal.Signals) -> None:
     """Two workers that are replaced after three tasks each, then all are killed, or the master asked to end. The
     sender's execution is not their parent, because a message carries none of ours."""

@@ -48,8 +48,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a database in which there is something of everything."""
     folder = tmp_path_factory.mktemp("feel")
     (folder / "pyproject.toml").touch()
-    subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, env=environment_of(), check=True)
+    run_to_its_end(PROGRAM, folder)
     return folder
+
+
+def run_to_its_end(program: str, folder: Path) -> None:
+    """Run a program that delivers all it has recorded, however slow the machine is."""
+    environment = environment_of(ANALYTICS_SDK_EXIT_TIMEOUT_SECONDS="60")
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True)
 
 
 BARE_C = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -245,11 +251,37 @@ def test_wide_ids_are_shortened_in_their_middle_in_a_terminal_and_whole_in_a_pip
     assert "…" not in piped
 
 
-def test_a_narrow_terminal_drops_columns_before_numbers_are_cut(store: Path) -> None:
-    lines = show(store, ["stats"], 40, NO_COLOR="1").lines
-    header = lines[lines.index("Workflows") + 1]
-    assert header.split() == ["workflow", "n", "success", "first", "pass"]
-    assert re.search(r" 3 +66\.7 % +0\.0 %$", lines[lines.index("Workflows") + 2])
+TIMED = """
+import time
+from analytics_sdk import configure
+from analytics_sdk.integration import get_analytics_integration
+configure(sink="sqlite:///analytics.db")
+hooks = get_analytics_integration()
+for workflow_id in ("nightly-import-of-everything", "weekly-import-of-everything"):
+    for status in ("success", "success", "failed"):
+        run, now = hooks.on_execution_start(workflow_id), time.time()
+        hooks.on_execution_complete(run, workflow_id, now - SECONDS, now, SECONDS, status, 0, 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept", "row"),
+    [
+        (0.00123, "n success first pass", r" 3 +66\.7 % +66\.7 %$"),
+        (0.123, "n success first pass p95", r" 3 +66\.7 % +66\.7 % +123 ms$"),
+    ],
+    ids=["seven-letters", "six-letters"],
+)
+def test_a_narrow_terminal_drops_columns_before_numbers_are_cut(
+    tmp_path: Path, seconds: float, kept: str, row: str
+) -> None:
+    """How many columns there is room for depends on how long the durations are when they are written out."""
+    (tmp_path / "pyproject.toml").touch()
+    run_to_its_end(TIMED.replace("SECONDS", str(seconds)), tmp_path)
+    lines = show(tmp_path, ["stats"], 40, NO_COLOR="1").lines
+    at = lines.index("Workflows")
+    assert lines[at + 1].split() == ["workflow", *kept.split()]
+    assert re.search(row, lines[at + 2])
 
 
 def test_colour_is_for_terminals_that_want_it(store: Path) -> None:

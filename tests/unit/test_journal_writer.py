@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from analytics_sdk.events import StepEnd
+from analytics_sdk.journal import quota
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.reader import JournalReader
@@ -185,8 +186,12 @@ def test_a_folder_that_cannot_be_used_costs_records_and_they_are_counted_then_it
     writer.release()
 
 
-def test_at_the_quota_samples_go_first_then_starts_and_every_loss_is_counted(tmp_path):
-    """Of each kind, kept and counted as lost make what was appended; endings are kept for longest."""
+@pytest.mark.parametrize("looks_apart", [0, 10**9], ids=["looks-often", "looks-once"])
+def test_at_the_quota_samples_go_first_then_starts_and_every_loss_is_counted(tmp_path, monkeypatch, looks_apart):
+    """Of each kind, kept and counted as lost make what was appended; endings are kept for longest. So it is too where
+    the machine is so busy that the folder is looked at once."""
+    monkeypatch.setattr(quota, "CHEAP_SECONDS", 0.0)
+    monkeypatch.setattr(quota, "LOOKS_APART", looks_apart)
     writer = JournalWriter(tmp_path / "journals", max_bytes=4 << 20, min_free_bytes=0)
     asked = dict.fromkeys(("sample", "step_start", "step_end"), 0)
     kept = dict(asked)

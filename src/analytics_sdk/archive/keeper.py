@@ -14,7 +14,7 @@ from typing import Any
 
 from analytics_sdk.archive.lock import LOCK_NAME
 from analytics_sdk.config import Settings
-from analytics_sdk.guard import logger, trouble
+from analytics_sdk.guard import logger, start_thread, trouble
 
 EVERY_SECONDS = 3_600.0
 FIRST_AFTER_SECONDS = 60.0
@@ -47,7 +47,7 @@ class Keeper:
             self._stop = threading.Event()
             self.thread = threading.Thread(target=self._run, name="analytics-sdk-archive", daemon=True)
             with suppress(RuntimeError):  # because the interpreter may be ending, or there is no room for a thread
-                self.thread.start()
+                start_thread(self.thread)
 
     def stop(self, longest_seconds: float = STOPPED_AFTER_SECONDS, *, for_good: bool = True) -> None:
         """Have a run end now, and wait for it a while, because libraries that are in the middle of something do not

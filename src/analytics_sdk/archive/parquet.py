@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Double, Integer, SmallInteger, Table
 from analytics_sdk.errors import ArchiveError
 from analytics_sdk.journal.private import open_private
 from analytics_sdk.query.archived import sha256_of
-from analytics_sdk.sinks.manifest import ArchiveFile
+from analytics_sdk.sinks.manifest import ArchiveFile, is_ours
 
 INSTALL = "run `pip install 'analytics-sdk[archive]'`"
 ROWS_A_GROUP = 50_000
@@ -98,11 +98,13 @@ def unfinished_path(path: Path) -> Path:
 
 
 def remove_file(folder: Path, path: str) -> None:
-    """Remove a file, finished or not, that nobody names any more.
+    """Remove a file, finished or not, that nobody names any more. One that no archiver names so is left alone.
 
     Raises:
         OSError: it cannot be removed.
     """
+    if not is_ours(path):
+        return
     for one in (folder / path, unfinished_path(folder / path)):
         one.unlink(missing_ok=True)
 

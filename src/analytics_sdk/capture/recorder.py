@@ -90,8 +90,8 @@ class Recorder:
             ),
         )
         self.open_executions[execution.execution_id] = execution
-        current.set(execution)
         execution.started_tick_ns = self.tick_ns()
+        current.set(execution)  # last, because whoever fails before must not leave it current
         return execution
 
     @staticmethod
@@ -122,26 +122,30 @@ class Recorder:
         completed, failed = execution.said_counts or (execution.steps_completed, execution.steps_failed)
         if execution.said_duration_ns is not None:
             duration_ns = execution.said_duration_ns
-        self.append(
-            _EXECUTION_END,
-            (
-                execution.start,
-                execution.execution_id,
-                execution.workflow_id,
-                execution.said_started_at_ns or execution.started_at_ns,
-                status,
-                duration_ns if duration_ns > 0 else 0,
-                completed,
-                failed,
-                execution.recoveries,
-                execution.total_steps,
-                execution.parent_execution_id,
-                execution.parent_step_no,
-                error_type,
-                error_message,
-                execution.tags,
-            ),
-        )
+        try:
+            self.append(
+                _EXECUTION_END,
+                (
+                    execution.start,
+                    execution.execution_id,
+                    execution.workflow_id,
+                    execution.said_started_at_ns or execution.started_at_ns,
+                    status,
+                    duration_ns if duration_ns > 0 else 0,
+                    completed,
+                    failed,
+                    execution.recoveries,
+                    execution.total_steps,
+                    execution.parent_execution_id,
+                    execution.parent_step_no,
+                    error_type,
+                    error_message,
+                    execution.tags,
+                ),
+            )
+        except Exception:  # as in end_step: it ends with the process
+            execution.ended = False
+            raise
         if execution.healing is not None:
             for fields in take_verdicts(execution):
                 self.append(_VERDICT, fields)
@@ -194,9 +198,14 @@ class Recorder:
             fields += (parent_step_no, tags)
             step.parent_step_no = parent_step_no
             step.tags = tags
-        step.start = self.append(_STEP_START, fields)
-        current.set(step)
-        step.started_tick_ns = self.tick_ns()
+        try:
+            step.start = self.append(_STEP_START, fields)
+            step.started_tick_ns = self.tick_ns()
+            current.set(step)
+        except Exception:  # because where the stack is full not even a call has room; nobody may wait for this step
+            if step.start == NO_START:
+                (self.open_orphans if execution is None else execution.open_steps).pop(step_no, None)
+            raise
         return step
 
     def end_step(
@@ -218,25 +227,29 @@ class Recorder:
                 status = RECOVERED
             else:
                 step.healed = False  # because it failed after all, and a later recovery may still heal it
-        if status != SUCCESS or step.tags is not None or step.parent_step_no is not None:
-            step.status, step.duration_ns = status, duration_ns
-            step.error_type, step.error_message = error_type, error_message
-            self.append_step_end(step)
-        else:
-            self.append(
-                _STEP_END,
-                (
-                    step.start,
-                    None if execution is None else execution.execution_id,
-                    None if execution is None else execution.workflow_id,
-                    step.step_no,
-                    step.node_id,
-                    step.action_type,
-                    step.said_started_at_ns or step.started_at_ns,
-                    SUCCESS,
-                    duration_ns,
-                ),
-            )
+        try:
+            if status != SUCCESS or step.tags is not None or step.parent_step_no is not None:
+                step.status, step.duration_ns = status, duration_ns
+                step.error_type, step.error_message = error_type, error_message
+                self.append_step_end(step)
+            else:
+                self.append(
+                    _STEP_END,
+                    (
+                        step.start,
+                        None if execution is None else execution.execution_id,
+                        None if execution is None else execution.workflow_id,
+                        step.step_no,
+                        step.node_id,
+                        step.action_type,
+                        step.said_started_at_ns or step.started_at_ns,
+                        SUCCESS,
+                        duration_ns,
+                    ),
+                )
+        except Exception:  # because where the stack is full not even the call has room: it ends with its execution
+            step.ended = False
+            raise
         if execution is None:
             self.open_orphans.pop(step.step_no, None)
         else:

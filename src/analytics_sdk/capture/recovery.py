@@ -11,8 +11,10 @@ from analytics_sdk.capture.healing import healed_step_of, record_recovery
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.capture.selectors import After, Before, Call, compile_after, compile_before, default_of
 from analytics_sdk.capture.wrapping import CallTracker
-from analytics_sdk.guard import message_of, tag_of, text_of, trouble
-from analytics_sdk.vocabulary import SUCCESS
+from analytics_sdk.guard import message_of, tag_of, text_of, trouble, unkept
+from analytics_sdk.vocabulary import SUCCESS, Kind
+
+_RECOVERY = int(Kind.RECOVERY)
 
 NO_STRATEGY = "none"
 
@@ -70,6 +72,7 @@ class Attempt:
             )
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("recovery", "recording a recovery failed: %s", error_type_of(problem), exc=problem)
+            unkept[_RECOVERY] += 1
 
 
 class RecoveryTracker(CallTracker):
@@ -78,6 +81,8 @@ class RecoveryTracker(CallTracker):
     `by_result` is for a function that nobody decorated: it is asked for `result.strategy_used` and `result.success`,
     and one that returned None healed nothing.
     """
+
+    kind = _RECOVERY
 
     def __init__(
         self,
@@ -111,6 +116,7 @@ class RecoveryTracker(CallTracker):
             return Attempt(recorder, NO_STRATEGY, None if node_id is None else text_of(node_id), tags or None)
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("begin", "recording the start of %s failed: %s", self.name, error_type_of(problem), exc=problem)
+            unkept[_RECOVERY] += 1
             return None
 
     def returned(self, frame: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -183,6 +189,20 @@ def enter_attempt(attempt: Attempt, opened: list[Attempt]) -> None:
     attempt.outer = _innermost.get()
     opened.append(attempt)
     _innermost.set(attempt)
+
+
+def end_attempt(attempt: Attempt, error: BaseException | None, success: bool) -> None:
+    """Record how a `with` block was left: by an exception, or with the user's word on it. Raises no Exception."""
+    try:
+        if error is not None:
+            attempt.end(False, message_of(error) or error_type_of(error))
+        elif attempt.failed or not success:
+            attempt.end(False, attempt.message)
+        else:
+            attempt.end(True)
+    except Exception as problem:  # because nothing of ours may reach the host
+        trouble("recovery", "recording a recovery failed: %s", error_type_of(problem), exc=problem)
+        unkept[_RECOVERY] += 1
 
 
 def leave_attempt(opened: list[Attempt]) -> Attempt | None:

@@ -17,7 +17,7 @@ from analytics_sdk.capture.gpus import Gpus, load_bindings
 from analytics_sdk.capture.process_tree import ProcessTree, ask
 from analytics_sdk.capture.recorder import Recorder
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
-from analytics_sdk.guard import trouble
+from analytics_sdk.guard import start_thread, trouble
 from analytics_sdk.vocabulary import Kind
 
 SHORTEST_STRETCH_NS = 100_000_000
@@ -66,7 +66,7 @@ class ResourceMonitor:
             load_bindings()
         thread = threading.Thread(target=self._run, name="analytics-sdk-resources", daemon=True)
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError as problem:  # because there may be no room for a thread
             trouble("resources", "resources are not looked at: %s", problem)
             return

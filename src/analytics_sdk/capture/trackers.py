@@ -19,8 +19,8 @@ from analytics_sdk.capture.selectors import Before, Call, asks_for, compile_afte
 from analytics_sdk.capture.usual_step import wrap_usual_coroutine, wrap_usual_step
 from analytics_sdk.capture.wrapping import PLAIN, CallTracker, wrap_coroutine, wrap_function
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.guard import message_of, tag_of, text_of, trouble
-from analytics_sdk.vocabulary import FAILED, SUCCESS
+from analytics_sdk.guard import message_of, tag_of, text_of, trouble, unkept
+from analytics_sdk.vocabulary import FAILED, SUCCESS, Kind
 
 ControlFlowArgument = Iterable[type[BaseException]] | type[BaseException]
 
@@ -115,6 +115,7 @@ class FrameTracker(CallTracker):
             self.end(frame, status, None, message)
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("end", "recording the end of %s failed: %s", self.name, error_type_of(problem), exc=problem)
+            unkept[self.kind] += 1
 
     def raised(self, frame: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> None:
         """Record that the call raised."""
@@ -131,6 +132,7 @@ class FrameTracker(CallTracker):
             self.end(frame, status, error_type_of(error), message if message is not None else message_of(error))
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("end", "recording the end of %s failed: %s", self.name, error_type_of(problem), exc=problem)
+            unkept[self.kind] += 1
 
     def verdict(
         self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
@@ -203,6 +205,7 @@ class WorkflowTracker(FrameTracker):
     """Begins and ends an execution around each call."""
 
     is_workflow = True
+    kind = int(Kind.EXECUTION_END)
 
     def __init__(
         self, func: Callable[..., Any], *, workflow_id: object = None, total_steps: object = None, **rest: Any
@@ -235,6 +238,7 @@ class WorkflowTracker(FrameTracker):
             )
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("begin", "recording the start of %s failed: %s", self.name, error_type_of(problem), exc=problem)
+            unkept[self.kind] += 1
             return None
 
     def end(self, frame: Execution, status: int, error_type: str | None, message: str | None) -> None:
@@ -303,6 +307,7 @@ class StepTracker(FrameTracker):
             )
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("begin", "recording the start of %s failed: %s", self.name, error_type_of(problem), exc=problem)
+            unkept[self.kind] += 1
             return None
 
     def returned(self, frame: Step, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -312,6 +317,7 @@ class StepTracker(FrameTracker):
                 frame.recorder.end_step(frame, SUCCESS)  # type: ignore[union-attr]  # because begin_step has set it
             except Exception as problem:  # because nothing of ours may reach the host
                 trouble("end", "recording the end of %s failed: %s", self.name, error_type_of(problem), exc=problem)
+                unkept[self.kind] += 1
             return
         super().returned(frame, args, kwargs, result)
 

@@ -12,6 +12,7 @@ from analytics_sdk.capture.recovery import (
     NO_STRATEGY,
     Attempt,
     RecoveryTracker,
+    end_attempt,
     enter_attempt,
     leave_attempt,
     open_attempt,
@@ -19,7 +20,7 @@ from analytics_sdk.capture.recovery import (
 from analytics_sdk.capture.trackers import FrameTracker, StepTracker, WorkflowTracker, total_of
 from analytics_sdk.capture.wrapping import CallTracker, tracker_of, wrap
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.guard import message_of, tag_of, text_of, trouble
+from analytics_sdk.guard import message_of, tag_of, text_of, trouble, unkept
 from analytics_sdk.vocabulary import SUCCESS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,11 +74,14 @@ class _InlineFrame(Generic[FrameT]):
         frame = current.get()
         if frame is not None and frame.recorder is not None and not frame.ended and not self._is_workflow():
             recorder = frame.recorder
+        opened: FrameT | None = None
         try:
             opened = self._open(recorder)
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("begin", "recording the start of a block failed: %s", error_type_of(problem), exc=problem)
-            opened = self._blank()
+            unkept[self._tracker_type.kind] += 1
+        if opened is None:  # here, because what is raised in an `except` of ours would carry our exception with it
+            opened = self._blank("")
         opened.opener = self
         self._opened.append(opened)
         return opened
@@ -95,6 +99,7 @@ class _InlineFrame(Generic[FrameT]):
             self._end(frame, error)
         except Exception as problem:  # because nothing of ours may reach the host
             trouble("end", "recording the end of a block failed: %s", error_type_of(problem), exc=problem)
+            unkept[self._tracker_type.kind] += 1
 
     async def __aenter__(self) -> FrameT:
         return self.__enter__()
@@ -143,7 +148,7 @@ class _InlineFrame(Generic[FrameT]):
     def _open(self, recorder: Any) -> FrameT:
         raise NotImplementedError
 
-    def _blank(self) -> FrameT:
+    def _blank(self, name: str) -> FrameT:
         raise NotImplementedError
 
 
@@ -154,7 +159,7 @@ class WorkflowBlock(_InlineFrame[Execution]):
 
     def _open(self, recorder: Any) -> Execution:
         if recorder is None:
-            return self._blank()
+            return self._blank(self._workflow_id())
         execution: Execution = recorder.begin_execution(
             self._workflow_id(), total_of(self._options["total_steps"]), self._tags()
         )
@@ -164,9 +169,9 @@ class WorkflowBlock(_InlineFrame[Execution]):
         given = self._options["workflow_id"]
         return "workflow" if given is None else text_of(given)
 
-    def _blank(self) -> Execution:
+    def _blank(self, name: str) -> Execution:
         """Capture is off: the id is real, nothing is recorded."""
-        execution = Execution(new_execution_id(), self._workflow_id())
+        execution = Execution(new_execution_id(), name)
         execution.parent = current.get()
         current.set(execution)
         return execution
@@ -179,7 +184,7 @@ class StepBlock(_InlineFrame[Step]):
 
     def _open(self, recorder: Any) -> Step:
         if recorder is None:
-            return self._blank()
+            return self._blank(self._node_id())
         action_type = self._options["action_type"]
         step: Step = recorder.begin_step(
             self._node_id(), None if action_type is None else text_of(action_type), self._tags()
@@ -190,8 +195,8 @@ class StepBlock(_InlineFrame[Step]):
         given = self._options["node_id"]
         return "step" if given is None else text_of(given)
 
-    def _blank(self) -> Step:
-        step = Step(0, self._node_id(), None)
+    def _blank(self, name: str) -> Step:
+        step = Step(0, name, None)
         step.parent = frame = current.get()
         step.execution = getattr(frame, "execution", None)
         current.set(step)
@@ -221,14 +226,8 @@ class RecoveryBlock:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         attempt = leave_attempt(self._open)
-        if attempt is None:
-            return
-        if error is not None:
-            attempt.end(False, message_of(error) or error_type_of(error))
-        elif attempt.failed or self._options["success"] is False:
-            attempt.end(False, attempt.message)
-        else:
-            attempt.end(True)
+        if attempt is not None:
+            end_attempt(attempt, error, self._options["success"] is not False)
 
     async def __aenter__(self) -> Attempt:
         return self.__enter__()

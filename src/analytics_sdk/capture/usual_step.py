@@ -7,6 +7,7 @@ do anyway. Whatever is not usual goes the general way, before anything was recor
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 from analytics_sdk.capture.active import active
@@ -14,8 +15,8 @@ from analytics_sdk.capture.context import Execution, Step, current, step_out
 from analytics_sdk.capture.endings import error_type_of
 from analytics_sdk.capture.selectors import Pick
 from analytics_sdk.capture.wrapping import PLAIN, CallTracker, ends_later, follow
-from analytics_sdk.guard import trouble
-from analytics_sdk.vocabulary import SUCCESS, Kind
+from analytics_sdk.guard import trouble, unkept
+from analytics_sdk.vocabulary import NO_START, SUCCESS, Kind
 
 _STEP_START = int(Kind.STEP_START)
 _STEP_END = int(Kind.STEP_END)
@@ -31,7 +32,7 @@ def wrap_usual_step(
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         execution: Any = current_frame()
-        usual = False
+        usual, step_no, step = False, 0, None
         if type(execution) is Execution and not execution.ended and not kwargs and active.recorder is not None:
             try:
                 node_id = node_of(args[node_at])
@@ -52,10 +53,18 @@ def wrap_usual_step(
             step.start = recorder.append(
                 _STEP_START, (execution.execution_id, execution.workflow_id, step_no, node_id, action_type, at_ns)
             )
-            enter(step)
             step.started_tick_ns = began_ns = recorder.tick_ns()
+            enter(step)
         except Exception as problem:  # because nothing of ours may reach the host
-            trouble("begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+            unkept[_STEP_END] += 1
+            if step is None or step.start == NO_START:  # else it ends with its execution
+                execution.open_steps.pop(step_no, None)
+            step = None
+            with suppress(Exception):  # because the stack may be full
+                trouble(
+                    "begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem
+                )
+        if step is None:  # here, because what the host raises in an `except` of ours would carry our exception with it
             return func(*args)
         try:
             result = func(*args)
@@ -96,7 +105,10 @@ def wrap_usual_step(
             execution.steps_ended += 1
             execution.steps_completed += 1
         except Exception as problem:  # because nothing of ours may reach the host
-            trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+            step.ended = step_no not in execution.open_steps  # because what was not told must still be able to end
+            unkept[_STEP_END] += 1
+            with suppress(Exception):  # because the stack may be full
+                trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
         return result
 
     return wrapper
@@ -109,7 +121,11 @@ def wrap_usual_coroutine(
     begin, enter = _beginning(tracker, node, action), current.set
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        step = None if kwargs else begin(args)
+        try:
+            step = None if kwargs else begin(args)
+        except Exception:  # because the stack may be full
+            step = False
+            unkept[_STEP_END] += 1
         if not step:
             return await (general if step is None else func)(*args, **kwargs)
         try:
@@ -120,13 +136,19 @@ def wrap_usual_coroutine(
             raise
         except BaseException as error:
             enter(step.parent)
-            tracker.raised(step, args, kwargs, error)
+            try:
+                tracker.raised(step, args, kwargs, error)
+            except Exception:  # because the stack may be full here, and not have been so at the beginning
+                unkept[_STEP_END] += 1
             raise
         enter(step.parent)
-        if type(result) in PLAIN and step.said_status is None and step.said_duration_ns is None:
-            _end(step, tracker)
-        else:
-            tracker.returned(step, args, kwargs, result)
+        try:
+            if type(result) in PLAIN and step.said_status is None and step.said_duration_ns is None:
+                _end(step, tracker)
+            else:
+                tracker.returned(step, args, kwargs, result)
+        except Exception:  # as above
+            unkept[_STEP_END] += 1
         return result
 
     return wrapper
@@ -154,6 +176,7 @@ def _beginning(
                 return None
         except Exception:  # because picking runs the host's code; the general way asks again and says what raised
             return None
+        step, step_no = None, 0
         try:
             step_no = execution.next_step_no()
             at_ns = recorder.time_ns()
@@ -164,11 +187,17 @@ def _beginning(
             step.start = recorder.append(
                 _STEP_START, (execution.execution_id, execution.workflow_id, step_no, node_id, action_type, at_ns)
             )
-            enter(step)
             step.started_tick_ns = recorder.tick_ns()
+            enter(step)
             return step
         except Exception as problem:  # because nothing of ours may reach the host
-            trouble("begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+            unkept[_STEP_END] += 1
+            if step is None or step.start == NO_START:  # else it ends with its execution
+                execution.open_steps.pop(step_no, None)
+            with suppress(Exception):  # because the stack may be full
+                trouble(
+                    "begin", "recording the start of %s failed: %s", tracker.name, error_type_of(problem), exc=problem
+                )
             return False
 
     return begin
@@ -204,4 +233,7 @@ def _end(step: Any, tracker: CallTracker) -> None:
         execution.steps_ended += 1
         execution.steps_completed += 1
     except Exception as problem:  # because nothing of ours may reach the host
-        trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
+        step.ended = step.step_no not in step.execution.open_steps  # as in the wrapper of a plain function
+        unkept[_STEP_END] += 1
+        with suppress(Exception):  # because the stack may be full
+            trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)

@@ -13,7 +13,8 @@ from typing import Any
 from analytics_sdk.capture.context import current, step_out
 from analytics_sdk.capture.endings import error_type_of
 from analytics_sdk.errors import SelectorError
-from analytics_sdk.guard import trouble
+from analytics_sdk.guard import trouble, unkept
+from analytics_sdk.vocabulary import Kind
 
 MARK = "__analytics_sdk_tracker__"
 """The attribute of a wrapper that holds its tracker."""
@@ -26,9 +27,12 @@ Kwargs = dict[str, Any]
 
 
 class CallTracker:
-    """How the calls of one function begin and end. None of these methods raises an Exception."""
+    """How the calls of one function begin and end. None of these methods raises an Exception, but where the stack is so
+    full that not even their own handling of it has room: then the wrapper counts what is lost."""
 
     per_item = False
+    kind = int(Kind.STEP_END)
+    """Of the record that is lost where a call cannot be recorded."""
     name: str
     """The function's qualified name, for what is logged."""
 
@@ -107,7 +111,11 @@ def wrap_function(func: Callable[..., Any], tracker: CallTracker) -> Callable[..
     begin, returned, raised = tracker.begin, tracker.returned, tracker.raised
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        frame = begin(args, kwargs)
+        try:
+            frame = begin(args, kwargs)
+        except Exception:  # because the stack may be full
+            frame = None
+            unkept[tracker.kind] += 1
         if frame is None:
             return func(*args, **kwargs)
         try:
@@ -129,7 +137,11 @@ def wrap_coroutine(func: Callable[..., Any], tracker: CallTracker) -> Callable[.
     """The wrapper of a coroutine function: the body is timed, from its first instruction on."""
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        frame = tracker.begin(args, kwargs)
+        try:
+            frame = tracker.begin(args, kwargs)
+        except Exception:  # because the stack may be full
+            frame = None
+            unkept[tracker.kind] += 1
         if frame is None:
             return await func(*args, **kwargs)
         try:
@@ -140,10 +152,16 @@ def wrap_coroutine(func: Callable[..., Any], tracker: CallTracker) -> Callable[.
             raise
         except BaseException as error:
             current.set(frame.parent)
-            tracker.raised(frame, args, kwargs, error)
+            try:
+                tracker.raised(frame, args, kwargs, error)
+            except Exception:  # because the stack may be full here, and not have been so at the beginning
+                unkept[tracker.kind] += 1
             raise
         current.set(frame.parent)
-        tracker.returned(frame, args, kwargs, result)
+        try:
+            tracker.returned(frame, args, kwargs, result)
+        except Exception:  # as above
+            unkept[tracker.kind] += 1
         return result
 
     return wrapper
@@ -151,7 +169,11 @@ def wrap_coroutine(func: Callable[..., Any], tracker: CallTracker) -> Callable[.
 
 def _wrap_generator(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        frame = tracker.begin(args, kwargs)
+        try:
+            frame = tracker.begin(args, kwargs)
+        except Exception:  # because the stack may be full
+            frame = None
+            unkept[tracker.kind] += 1
         if frame is None:
             return (yield from func(*args, **kwargs))
         outside = frame.parent
@@ -176,11 +198,17 @@ def _wrap_generator(func: Callable[..., Any], tracker: CallTracker) -> Callable[
                     item = body.send(sent)
         except StopIteration as stop:
             current.set(outside)
-            tracker.returned(frame, args, kwargs, stop.value)
+            try:
+                tracker.returned(frame, args, kwargs, stop.value)
+            except Exception:  # because the stack may be full here, and not have been so at the beginning
+                unkept[tracker.kind] += 1
             return stop.value
         except BaseException as error:
             current.set(outside)
-            tracker.raised(frame, args, kwargs, error)
+            try:
+                tracker.raised(frame, args, kwargs, error)
+            except Exception:  # as above
+                unkept[tracker.kind] += 1
             raise
 
     return wrapper
@@ -188,7 +216,11 @@ def _wrap_generator(func: Callable[..., Any], tracker: CallTracker) -> Callable[
 
 def _wrap_async_generator(func: Callable[..., Any], tracker: CallTracker) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        frame = tracker.begin(args, kwargs)
+        try:
+            frame = tracker.begin(args, kwargs)
+        except Exception:  # because the stack may be full
+            frame = None
+            unkept[tracker.kind] += 1
         outside = current.get() if frame is None else frame.parent
         try:
             body = func(*args, **kwargs)

@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 
 from analytics_sdk.errors import JournalError
+from analytics_sdk.guard import unkept
 from analytics_sdk.vocabulary import LOSS_REASONS, Kind
 
 OWNER_MAGIC = b"ANLYOWN1"
@@ -96,6 +97,13 @@ class Losses:
         seen, first, _ = _LOSS.unpack_from(self.memory, at)
         # one slice, because a killed process must not leave half of it
         self.memory[at : at + _LOSS.size] = _LOSS.pack(seen + n, first or at_ns, at_ns)
+
+    def count_unkept(self, at_ns: int) -> None:
+        """Count what could not even be given to the journal."""
+        for kind, n in enumerate(unkept):
+            if n:
+                unkept[kind] -= n
+                self.count(kind, "error", at_ns, n)
 
     def move_to(self, memory: mmap.mmap) -> None:
         """Go on counting in a file, with what was counted so far."""

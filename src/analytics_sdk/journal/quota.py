@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analytics_sdk.journal.record import FIRST_SEGMENT_BYTES, bytes_of_segment
+from analytics_sdk.journal.segment import Segment
 from analytics_sdk.vocabulary import Kind
 
 MIN_FREE_BYTES = 512 << 20
@@ -102,6 +103,16 @@ class Watch:
             took = time.monotonic() - began
             self._due = began + (took * LOOKS_APART if took > CHEAP_SECONDS else 0.0)
         return self._room
+
+    def note(self, made: Segment) -> Segment:
+        """A segment that was just made: what it takes counts at once, because on a busy machine every look is dear, and
+        until the next one a program could record more than its quota."""
+        room = self._room
+        if room is not None:
+            self._room = room = Room(room.allocated + made.size, room.free - made.size, room.reason)
+            if room.is_short():
+                self._due = 0.0  # because others may have made room meanwhile, and nothing may be lost for an old look
+        return made
 
     def is_short(self, folder: Path, quota: Quota) -> bool:
         """Whether room has to be made, as far as a look that is not too old tells; after a yes, the next one is new."""

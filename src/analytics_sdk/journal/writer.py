@@ -55,12 +55,11 @@ class JournalWriter:
         on_full: Literal["drop", "block"] = "drop",
     ) -> None:
         self.folder = folder
-        self.on_rotate: Callable[[], None] | None = None
-        """Called in the host's thread when a segment was taken into use; must only set a flag."""
+        self.on_rotate: Callable[[], None] | None = None  # in the host's thread, at a new segment; must only set a flag
         self.on_fork: Callable[[int], bool] | None = None  # told a child's first kind; False: not to be kept here
         self.clock = clock
         self.quota = Quota(max_bytes, min_free_bytes)
-        self._watch = Watch()
+        self.watch = Watch()
         self.on_full = on_full
         self.encode = msgspec.msgpack.Encoder().encode
         self.append = self._make_append()
@@ -234,7 +233,7 @@ class JournalWriter:
             if not size:
                 return None
             self._last_n = n = self._last_n + 1  # in one line, because a signal handler that records takes one too
-            return Segment(self.folder, self.identity.journal_id, n, size)
+            return self.watch.note(Segment(self.folder, self.identity.journal_id, n, size))
         except BaseException as problem:  # an interrupt too, because a number that nobody used looks like a loss
             if self._last_n == n and not (self.folder / segment_name(self.identity.journal_id, n)).exists():
                 self._last_n = n - 1
@@ -257,9 +256,8 @@ class JournalWriter:
         self._reason = "disk"
         self.problem = str(problem)
         self._next_try = time.monotonic() + RETRY_SECONDS
-        trouble(
-            "journal", "the journal in %s cannot be written, records are lost and counted: %s", self.folder, problem
-        )
+        said = "the journal in %s cannot be written, records are lost and counted: %s"
+        trouble("journal", said, self.folder, problem)
 
     def _ring(self) -> None:
         try:
@@ -280,8 +278,9 @@ class JournalWriter:
                 if not self._owner.still_ours():
                     self._abandon()
                     return
+                self.counted.count_unkept(self.clock.time_ns())
                 segment = self._segment
-                room = self._watch.look(self.folder, self.quota)
+                room = self.watch.look(self.folder, self.quota)
                 if self._spare is None and segment.is_busy(self.identity):
                     spare = self._make_segment(room) if size_of_segment(self._last_n + 1, self.quota, room) else None
                     if self._segment is segment:  # else a finalizer's record was faster, and this one stays empty
@@ -328,6 +327,7 @@ class JournalWriter:
         """Note that the process ends in good order. Appends still work afterwards, and never wait for room."""
         with self._lock():
             self._ended_cleanly = True
+            self.counted.count_unkept(self.clock.time_ns())
             if self._owner is not None and not self._forked():
                 self._owner.say_clean()
 

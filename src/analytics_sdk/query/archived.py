@@ -6,6 +6,7 @@ DuckDB is imported with the first file that has to be read.
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from analytics_sdk.errors import ArchiveError
 from analytics_sdk.query.reader import Workflows
 from analytics_sdk.query.window import Span
-from analytics_sdk.sinks.manifest import ArchiveFile
+from analytics_sdk.sinks.manifest import ArchiveFile, is_ours
 
 FindFiles = Callable[[str, Sequence[Span]], list[ArchiveFile]]
 """(table, spans) -> the files with rows in them; without spans, all files of the table."""
@@ -27,9 +28,11 @@ def fault_of(folder: Path, file: ArchiveFile) -> str | None:
     """What is wrong with a file, as one word: "missing", "damaged"; None where it is what the manifest says."""
     path = folder / file.path
     try:
-        found = os.stat(path)
-        if found.st_size != file.bytes:
+        if not is_ours(file.path):
             return "damaged"
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != file.bytes:
+            return "damaged"  # a link or a pipe too, because nobody may have us read another file, or wait for one
         return None if _sha256_of(str(path), found.st_mtime_ns, found.st_ino) == file.sha256 else "damaged"
     except FileNotFoundError:
         return "missing"

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analytics_sdk.clock import SYSTEM_CLOCK, Clock
-from analytics_sdk.guard import trouble
+from analytics_sdk.guard import SUBINTERPRETER, in_subinterpreter, start_thread, trouble
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.listing import list_journals
 from analytics_sdk.journal.owner import Identity
 from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.problem import note_problem
-from analytics_sdk.journal.quota import Watch
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.pace import SLICE_NS, in_this_thread
@@ -69,7 +68,6 @@ class Shipper:
         self._orphans_due = 0.0
         self._orphans: list[tuple[str, set[int]]] = []
         """What is left of the listing that is being gone through."""
-        self._watch = Watch()
         self._noted: list[str] = []
 
     # ---------------------------------------------------------------- asked by others
@@ -84,7 +82,7 @@ class Shipper:
         thread = threading.Thread(target=self._run, name="analytics-sdk-shipper", daemon=True)
         self._thread = thread
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError as problem:  # because there may be no room for a thread, or the interpreter is ending
             self._thread = None
             trouble("thread", "no delivery in the background: %s; what is recorded stays in the journal", problem)
@@ -120,6 +118,8 @@ class Shipper:
         identity = self.writer.identity
         if self._pid != os.getpid() or identity is None or self.writer.is_empty():
             return self.writer.problem is None
+        if in_subinterpreter():
+            return False  # because the database library can be loaded in one interpreter of a process only
         target = self.writer.position
         self.fleet.hurry()
         reached, since = -1, time.monotonic()
@@ -204,7 +204,11 @@ class Shipper:
             "running": self._thread is not None and self._thread.is_alive(),
             "delivered_records": self.fleet.delivered_records,
             "undelivered_bytes": max(0, self.writer.position - delivered_to) if identity is not None else 0,
-            "problems": self.fleet.problems() + ([self.writer.problem] if self.writer.problem else []),
+            "problems": [
+                *self.fleet.problems(),
+                *([self.writer.problem] if self.writer.problem else []),
+                *([SUBINTERPRETER] if in_subinterpreter() else []),
+            ],
         }
 
     # ---------------------------------------------------------------- the thread
@@ -278,7 +282,7 @@ class Shipper:
 
     def _is_short(self) -> bool:
         """Whether room has to be made. Never where the user chose to wait for room rather than to lose something."""
-        return self.writer.on_full != "block" and self._watch.is_short(self.folder, self.writer.quota)
+        return self.writer.on_full != "block" and self.writer.watch.is_short(self.folder, self.writer.quota)
 
     def _deliver_orphans(self) -> None:
         """Deliver what dead processes left, some of them a turn: the host must not feel how many there are."""

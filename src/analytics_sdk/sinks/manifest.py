@@ -4,12 +4,23 @@ A file is named here before it is written, and is believed once `written_at_ns` 
 its rows. So nobody counts a row twice or never, and what a dead archiver left behind is known by its name.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from analytics_sdk.sinks.schema import Tables
+
+_OURS = re.compile(
+    r"(executions|steps|recoveries|resource_samples)/day=-?\d{4,6}-\d\d-\d\d/part-[0-9a-f]{16}\.parquet", re.ASCII
+)
+
+
+def is_ours(path: str) -> bool:
+    """Whether an archiver could have named a file so. Who may write to the database could name any other, which would
+    be read or removed with the rights of whoever asks or archives."""
+    return _OURS.fullmatch(path) is not None
 
 
 class ArchiveFile(NamedTuple):
