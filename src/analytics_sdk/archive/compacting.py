@@ -42,6 +42,12 @@ class Compacted:
     """Sums that were not stored, because what they were made of changed, or somebody was adding to hours. The next run
     makes them."""
 
+    def add(self, other: "Compacted") -> None:
+        """Add what another run did, in another database."""
+        self.days += other.days
+        self.weeks += other.weeks
+        self.left += other.left
+
 
 class Compactor:
     """Compacts one store. For one thread; the sink is this compactor's own, and open."""
@@ -90,7 +96,7 @@ class Compactor:
         """One after the other, because DISTINCT would read every row."""
         c, last = self._sink.tables.rollups.c, None
         while not self._should_stop():
-            after = [] if last is None else [c.workflow_id > last]
+            after: list[Any] = [] if last is None else [c.workflow_id > last]
             with self._reader.reading() as connection:
                 last = connection.execute(select(func.min(c.workflow_id)).where(*after)).scalar()
             if last is None:

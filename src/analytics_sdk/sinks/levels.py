@@ -33,7 +33,8 @@ def choose_rows(tables: Tables, spans: Mapping[str, Spans], of_workflows: Condit
     """The statement that yields each fact of the hours in `spans[HOUR]` once: (level, source, workflow_id,
     bucket_start_ns, cells), oldest first. Coarser levels are used within their own spans, which lie in those of the
     hours; what a row of them covers is left out below. One statement, so it sees one moment in any transaction."""
-    parts, above = [], []
+    parts: list[Any] = []
+    above: list[str] = []
     for level in (*LENGTHS_NS, HOUR):
         if not spans.get(level):
             continue
