@@ -67,5 +67,9 @@ def percentile_ns(counts: Mapping[int, int], quantile: float, low_ns: int, high_
 
 def add_counts(into: dict[int, int], counts: Iterable[tuple[int, int]]) -> None:
     """Add (bucket, count) pairs into a mapping, in place."""
+    if not into:
+        into.update(counts)
+        return
+    known = into.get  # once, because this loop is most of the time that an answer takes
     for bucket, count in counts:
-        into[bucket] = into.get(bucket, 0) + count
+        into[bucket] = known(bucket, 0) + count
