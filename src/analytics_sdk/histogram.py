@@ -5,7 +5,7 @@ buckets, as in HdrHistogram (6 bits of precision). The middle of a bucket is at 
 value in it, so a percentile read from the buckets is within `RELATIVE_ERROR` (0.78 %) of the exact one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import accumulate
 
 RELATIVE_ERROR = 1 / 128
@@ -65,11 +65,11 @@ def percentile_ns(counts: Mapping[int, int], quantile: float, low_ns: int, high_
     return min(max(bucket_middle_ns(bucket), low_ns), high_ns)
 
 
-def add_counts(into: dict[int, int], counts: Iterable[tuple[int, int]]) -> None:
-    """Add (bucket, count) pairs into a mapping, in place."""
+def add_counts(into: dict[int, int], counts: Mapping[int, int]) -> None:
+    """Add counts by bucket into others, in place."""
     if not into:
         into.update(counts)
         return
     known = into.get  # once, because this loop is most of the time that an answer takes
-    for bucket, count in counts:
+    for bucket, count in counts.items():
         into[bucket] = known(bucket, 0) + count

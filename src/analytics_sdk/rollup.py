@@ -165,7 +165,7 @@ class Cell(msgspec.Struct, array_like=True):
             self.min_ns = other.min_ns if self.min_ns is None else min(self.min_ns, other.min_ns)
         if other.max_ns is not None:
             self.max_ns = other.max_ns if self.max_ns is None else max(self.max_ns, other.max_ns)
-        add_counts(self.buckets, other.buckets.items())
+        add_counts(self.buckets, other.buckets)
         for key, error in other.errors.items():
             self._count_error(key, error, most_errors)
         for strategy, count in other.strategies.items():
