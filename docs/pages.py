@@ -285,7 +285,7 @@ COLUMN_MEANINGS = {
     "settled": "1 when its program has ended and all of it has been delivered",
     "machine_id": "which machine",
     "boot_id": "which start of the machine",
-    "level": "the length of the bucket: `hour`",
+    "level": "the length of the bucket: `hour`; `day` and `week` are sums of hours, kept besides",
     "bucket_start_ns": "when the bucket begins",
     "cells": "compressed counts and histograms",
     "path": "where the file stands in the archive's folder",

@@ -21,6 +21,7 @@ from analytics_sdk.errors import SinkMisconfigured
 from analytics_sdk.query.sql_reader import SqlReader
 from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.base import JournalIdentity
+from analytics_sdk.sinks.levels import forget_sums
 from analytics_sdk.sinks.manifest import count_files
 from analytics_sdk.sinks.schema import Tables
 from analytics_sdk.sinks.sql import SqlSink
@@ -172,6 +173,10 @@ class _JournalCopy:
         with self._target.transaction() as connection:
             for table, into in ((ours.rollups, theirs.rollups), (ours.losses, theirs.losses)):
                 rows = self._reading.execute(select(table).where(table.c.source == self._journal.source)).all()
+                if into is theirs.rollups:
+                    known = select(into.c.workflow_id, into.c.bucket_start_ns).where(into.c.source == self._into)
+                    hours = {(row.workflow_id, row.bucket_start_ns) for row in (*rows, *connection.execute(known))}
+                    forget_sums(connection, theirs, hours)
                 connection.execute(delete(into).where(into.c.source == self._into))
                 if rows:
                     placed = [{**row._mapping, "source": self._into} for row in rows]

@@ -74,7 +74,11 @@ def percentile_ns(counts: Mapping[int, int], quantile: float, low_ns: int, high_
     return min(max(bucket_middle_ns(bucket), low_ns), high_ns)
 
 
-def add_counts(into: dict[int, int], counts: Iterable[tuple[int, int]]) -> None:
-    """Add (bucket, count) pairs into a mapping, in place."""
-    for bucket, count in counts:
-        into[bucket] = into.get(bucket, 0) + count
+def add_counts(into: dict[int, int], counts: Mapping[int, int]) -> None:
+    """Add counts by bucket into others, in place."""
+    if not into:
+        into.update(counts)
+        return
+    known = into.get  # once, because this loop is most of the time that an answer takes
+    for bucket, count in counts.items():
+        into[bucket] = known(bucket, 0) + count

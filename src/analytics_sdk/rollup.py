@@ -5,6 +5,7 @@ counts once in `failed` and once in `healed_failed`, and the reader does the ari
 """
 
 import hashlib
+import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -12,9 +13,12 @@ from collections.abc import Mapping
 import msgspec
 
 from analytics_sdk.histogram import add_counts, bucket_of
-from analytics_sdk.vocabulary import FAILED, RECOVERED, STATUSES, SUCCESS, TIMEOUT, VERIFIED
+from analytics_sdk.vocabulary import CRASHED, FAILED, RECOVERED, STATUSES, SUCCESS, TIMEOUT, VERIFIED
 
 HOUR_NS = 3_600_000_000_000
+DAY_NS = 24 * HOUR_NS
+WEEK_NS = 7 * DAY_NS
+_FIRST_MONDAY_NS = 4 * DAY_NS
 MAX_FINGERPRINTS = 100
 """Distinct errors kept a cell; what comes beyond counts under OTHER."""
 OTHER = "__other__"
@@ -25,6 +29,8 @@ MAX_SUM_NS = (1 << 63) - 1
 """Durations of 292 years together: what is added beyond could not be stored."""
 TIMED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT})
 """Endings whose duration enters averages and percentiles: the work ran its course."""
+COUNTED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT, CRASHED})
+"""Endings that count in rates."""
 
 _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+|'[^']*'|\"[^\"]*\"|[0-9a-fA-F]{8,}")
 
@@ -32,6 +38,16 @@ _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+|'[^']*'|\"[^\"]*\"|[0-9a-fA-F]{8,}")
 def hour_of(started_at_ns: int) -> int:
     """The start of the hour (UTC, in nanoseconds) in which an instant lies."""
     return started_at_ns - started_at_ns % HOUR_NS
+
+
+def day_of(at_ns: int) -> int:
+    """The start of the UTC day in which an instant lies."""
+    return at_ns - at_ns % DAY_NS
+
+
+def week_of(at_ns: int) -> int:
+    """The start of the ISO week (from Monday, in UTC) in which an instant lies."""
+    return at_ns - (at_ns - _FIRST_MONDAY_NS) % WEEK_NS
 
 
 def fingerprint(error_type: str | None, message: str | None) -> str:
@@ -135,7 +151,7 @@ class Cell(msgspec.Struct, array_like=True):
         else:
             count.refuted += 1
 
-    def add(self, other: "Cell") -> None:
+    def add(self, other: "Cell", most_errors: float = MAX_FINGERPRINTS) -> None:
         """Add all of another cell's facts to this one. The other stays as it is."""
         self.action_type = other.action_type or self.action_type
         self.started += other.started
@@ -149,17 +165,17 @@ class Cell(msgspec.Struct, array_like=True):
             self.min_ns = other.min_ns if self.min_ns is None else min(self.min_ns, other.min_ns)
         if other.max_ns is not None:
             self.max_ns = other.max_ns if self.max_ns is None else max(self.max_ns, other.max_ns)
-        add_counts(self.buckets, other.buckets.items())
+        add_counts(self.buckets, other.buckets)
         for key, error in other.errors.items():
-            self._count_error(key, error)
+            self._count_error(key, error, most_errors)
         for strategy, count in other.strategies.items():
             known = self.strategies.get(strategy)
             if known is None:
                 known = self.strategies[strategy] = StrategyCount()
             known.add(count)
 
-    def _count_error(self, key: str, error: ErrorCount) -> None:
-        if key not in self.errors and len(self.errors) >= MAX_FINGERPRINTS:
+    def _count_error(self, key: str, error: ErrorCount, most: float = MAX_FINGERPRINTS) -> None:
+        if key not in self.errors and len(self.errors) >= most:
             key, error = OTHER, ErrorCount(None, None, error.n, error.first_seen_ns, error.last_seen_ns)
         known = self.errors.get(key)
         if known is None:
@@ -192,6 +208,39 @@ def add_nodes(kept: dict[str, Cell], new: Mapping[str, Cell]) -> None:
     for node_id, cell in new.items():
         has_room = node_id in kept or node_id == WHOLE or len(kept) < MAX_NODES
         kept.setdefault(node_id if has_room else OTHER, Cell()).add(cell)
+
+
+class Total(msgspec.Struct, array_like=True):
+    """The cells of many hours and journals in one, for readers who ask about all of them.
+
+    Nothing in it was cut: where a reader has room for so many errors only, it keeps the same ones as out of the hours.
+    """
+
+    nodes: dict[str, Cell] = msgspec.field(default_factory=dict)
+    sources: list[int] = msgspec.field(default_factory=list)
+    """The journals that it holds facts of, ascending; each number but the first is the distance from the one before."""
+    trend: list[tuple[int, int, int, int]] = msgspec.field(default_factory=list)
+    """Hours behind the first of the stretch, and what `tally` says of that hour."""
+
+    def add(self, nodes: Mapping[str, Cell]) -> None:
+        """Add cells. Those stay as they are."""
+        for node_id, cell in nodes.items():
+            self.nodes.setdefault(node_id, Cell()).add(cell, math.inf)
+
+
+def tally(whole: Cell) -> tuple[int, int, int]:
+    """Of whole executions: those that count, those of them that succeeded, and those that needed no recovery."""
+    return sum(map(whole.ended.__getitem__, COUNTED)), whole.ended[SUCCESS] + whole.ended[RECOVERED], whole.first_pass
+
+
+def encode_total(total: Total) -> bytes:
+    """One stored row of a day or a week, compressed."""
+    return zlib.compress(msgspec.msgpack.encode(total), 6)
+
+
+def decode_total(blob: bytes) -> Total:
+    """What `encode_total` made."""
+    return msgspec.msgpack.decode(zlib.decompress(blob), type=Total)
 
 
 def encode_nodes(nodes: dict[str, Cell]) -> bytes:

@@ -85,13 +85,13 @@ class History:
     judged: list[Judged] = field(default_factory=list)
 
 
-def make_history(seed: int, *, journals: int = 3, executions: int = 6) -> History:
+def make_history(seed: int, *, journals: int = 3, executions: int = 6, hours: int = HOURS) -> History:
     """A history with late ends, healings, lost starts, crashes, recoveries, and steps outside executions."""
     chance = random.Random(seed)
     history = History([], [])
     for number in range(chance.randint(1, journals)):
         identity = JournalIdentity(f"{number:032x}", f"host{number % 2}", 100 + number, BASE_NS)
-        history.journals.append(_make_journal(chance, identity, history, chance.randint(0, executions)))
+        history.journals.append(_make_journal(chance, identity, history, chance.randint(0, executions), hours))
     return history
 
 
@@ -101,8 +101,8 @@ Make = Callable[[int], Any]
 class _Script:
     """Records by the time of recording, before they have positions."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self.chance = chance
+    def __init__(self, chance: random.Random, hours: int) -> None:
+        self.chance, self.hours = chance, hours
         self.records: list[tuple[int, Kind, Make, int | None, list[int]]] = []
         self.judged: list[Judged] = []
 
@@ -118,16 +118,18 @@ class _Script:
         self.records.append((at_ns, kind, make, 1, place))
 
 
-def _make_journal(chance: random.Random, identity: JournalIdentity, history: History, executions: int) -> Journal:
-    script = _Script(chance)
+def _make_journal(
+    chance: random.Random, identity: JournalIdentity, history: History, executions: int, hours: int
+) -> Journal:
+    script = _Script(chance, hours)
     ended: list[Lived] = []
     for number in range(executions):
         workflow_id = chance.choice(["login", "export"])
         _script_execution(script, f"{identity.pid}-{number}", workflow_id, ended)
     for _ in range(chance.randint(0, 3)):
-        _script_step(script, None, None, 1, BASE_NS + chance.randrange(HOURS * HOUR_NS), ended)
+        _script_step(script, None, None, 1, BASE_NS + chance.randrange(script.hours * HOUR_NS), ended)
     for _ in range(chance.randint(0, 6)):
-        at_ns = BASE_NS + chance.randrange(HOURS * HOUR_NS)
+        at_ns = BASE_NS + chance.randrange(script.hours * HOUR_NS)
         sample = _make_sample(chance, at_ns)
         script.records.append((at_ns, Kind.SAMPLE, lambda _, event=sample: event, None, [0]))
     journal = Journal(identity)
@@ -171,7 +173,7 @@ def _make_sample(chance: random.Random, at_ns: int) -> Sample:
 
 def _script_execution(script: _Script, execution_id: str, workflow_id: str, lived: list[Lived]) -> None:
     chance = script.chance
-    started_at_ns = BASE_NS + chance.randrange(HOURS * HOUR_NS)
+    started_at_ns = BASE_NS + chance.randrange(script.hours * HOUR_NS)
     at_ns = started_at_ns
     whole = Lived(workflow_id, "", started_at_ns)
     place = script.start(at_ns, Kind.EXECUTION_START, ExecutionStart(execution_id, workflow_id, started_at_ns, 3))

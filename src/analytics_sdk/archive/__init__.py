@@ -6,7 +6,8 @@
     lock       one archiver at a time
     archiver   a run: file, manifest and deletion, portion by portion
     retention  a run over every database of the settings
-    keeper     the thread that does it now and then where `retention_days` is set
+    compacting rollups of hours summed to days and weeks, which stand beside them
+    keeper     the thread that compacts now and then, and archives where `retention_days` is set
 
-What has been counted in rollups stays counted: rollups are never touched. pyarrow is imported when a file is written.
+What has been counted in rollups stays counted: hours are never touched. pyarrow is imported when a file is written.
 """

@@ -1,4 +1,5 @@
-"""Retention: what is older than `retention_days`, or than somebody says, goes from every database to the archive."""
+"""Over all databases of a program: hours are compacted, and rows older than `retention_days`, or than somebody says,
+go to the archive."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -6,6 +7,7 @@ from typing import Any
 
 from analytics_sdk.archive.archiver import Archived, Archiver
 from analytics_sdk.archive.choosing import DAY_NS
+from analytics_sdk.archive.compacting import Compacted, Compactor
 from analytics_sdk.config import Settings
 from analytics_sdk.errors import ArchiveError, SettingError
 from analytics_sdk.query.window import to_ns
@@ -59,6 +61,18 @@ def archive_sinks(
     if not archived_any:
         shown = ", ".join(describe(sink) for sink in settings.sinks)
         raise ArchiveError(f"{shown} has no rows that could be archived; name a SQLite or PostgreSQL database as sink")
+    return total
+
+
+def compact_sinks(settings: Settings, **how: Any) -> Compacted:
+    """Store the days and weeks that are due in every database among the sinks. `how` is for `Compactor`."""
+    total = Compacted()
+    for sink in own_sinks(settings):
+        try:
+            sink.open()
+            total.add(Compactor(sink, clock=settings.clock, **how).run())
+        finally:
+            sink.close()
     return total
 
 

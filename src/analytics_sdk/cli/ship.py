@@ -3,7 +3,8 @@
 import signal
 import sys
 import time
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from analytics_sdk.archive.keeper import Keeper
 from analytics_sdk.cli import NO
 from analytics_sdk.cli.guidance import epilog
 from analytics_sdk.cli.progress import Progress, rate_of
@@ -103,6 +105,8 @@ def _ship_once(folder: Path, makers: list[SinkMaker], adopt_foreign: bool) -> Sh
 
 def _ship_until_told(folder: Path, makers: list[SinkMaker], settings: Settings, adopt_foreign: bool) -> Shipment:
     """Deliver until SIGTERM or SIGINT; meanwhile the programs themselves stand aside. All that was delivered."""
+    # Rollups only, because the archive's folder is that of the programs and need not be here.
+    keeper = Keeper(replace(settings, retention_days=None), nullcontext())
     told: list[int] = []
     whole = Shipment()
 
@@ -110,6 +114,7 @@ def _ship_until_told(folder: Path, makers: list[SinkMaker], settings: Settings, 
         told.append(number)
 
     def log(shipment: Shipment) -> None:
+        keeper.look()
         if shipment.records:
             _say(f"{counted(shipment.records, 'record')} delivered")
         for problem in shipment.problems:
@@ -135,6 +140,7 @@ def _ship_until_told(folder: Path, makers: list[SinkMaker], settings: Settings, 
     )
     for number, handler in before.items():
         signal.signal(number, handler)
+    keeper.stop()
     return whole
 
 

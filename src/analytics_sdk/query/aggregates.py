@@ -10,15 +10,12 @@ from msgspec.structs import replace
 from analytics_sdk.histogram import percentile_ns
 from analytics_sdk.query.reader import ExecutionFact, RecoveryFact, Snapshot, Source, StepFact, Workflows
 from analytics_sdk.query.window import Plan
-from analytics_sdk.rollup import WHOLE, Cell, ErrorCount, StrategyCount, counted, hour_of
-from analytics_sdk.vocabulary import CRASHED, FAILED, RECOVERED, RUNNING, STATUSES, SUCCESS, TIMEOUT, VERDICTS
+from analytics_sdk.rollup import COUNTED, WHOLE, Cell, ErrorCount, StrategyCount, counted, hour_of
+from analytics_sdk.vocabulary import FAILED, RECOVERED, RUNNING, STATUSES, SUCCESS, TIMEOUT, VERDICTS
 
 _Z95 = 1.959963984540054
 """The quantile of the normal distribution that makes an interval one of 95 %."""
 _INDEX = {word: index for index, word in enumerate(STATUSES)}
-
-COUNTED = frozenset({SUCCESS, RECOVERED, FAILED, TIMEOUT, CRASHED})
-"""Endings that count in rates."""
 
 Key = tuple[str, int]
 """(workflow_id, place): a place is whatever the question sorts by, such as the bucket of a chart."""
@@ -79,15 +76,14 @@ def gather(
     `whole_only` leaves out steps and recoveries.
     """
     gathered = Gathered()
-    for row in snapshot.cells(workflows, plan.hours):
-        gathered.sources.add(row.source)
+    for row in snapshot.cells(workflows, plan):
+        gathered.sources.update(row.sources)
         place = place_of(row.start_ns)
         for node_id, cell in row.nodes.items():
             if node_id == WHOLE or not whole_only:
                 gathered.cell(row.workflow_id, place, node_id).add(cell)
-        if (whole := row.nodes.get(WHOLE)) is not None:
-            n, succeeded = sum(map(whole.ended.__getitem__, COUNTED)), whole.ended[SUCCESS] + whole.ended[RECOVERED]
-            gathered.tally(row.workflow_id, row.start_ns).add(n, succeeded, whole.first_pass)
+        for hour_ns, counts in row.trend:
+            gathered.tally(row.workflow_id, hour_ns).add(*counts)
     sources = snapshot.sources()  # behind the cells, because only then a store without transactions knows their tail
     for spans, tail in ((plan.hours, True), (plan.edges, False)):
         if not spans:

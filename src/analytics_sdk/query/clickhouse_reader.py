@@ -18,10 +18,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, not_, or_, select
 
-from analytics_sdk.query.reader import CellRow, RecoveryFact, Source, StepFact, Workflows
+from analytics_sdk.query.reader import CellRow, RecoveryFact, Source, StepFact, Workflows, hour_row
 from analytics_sdk.query.sql_reader import Fact, SqlReader, SqlSnapshot
 from analytics_sdk.query.sql_rows import of, within
-from analytics_sdk.query.window import Span
+from analytics_sdk.query.window import Plan, Span
 from analytics_sdk.rollup import decode_nodes
 from analytics_sdk.sinks.clickhouse import READING
 from analytics_sdk.sinks.schema import HOUR
@@ -77,8 +77,8 @@ class ClickHouseSnapshot(SqlSnapshot):
             }
         return self._sources
 
-    def cells(self, workflows: Workflows, hours: Sequence[Span]) -> Iterator[CellRow]:
-        if not hours:
+    def cells(self, workflows: Workflows, plan: Plan) -> Iterator[CellRow]:
+        if not plan.hours:
             return
         if self._before is None:
             self._before = self._read_sources()
@@ -86,13 +86,13 @@ class ClickHouseSnapshot(SqlSnapshot):
         c = self._tables.rollups.c
         # As text, because a driver may take bytes for text of its own.
         statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.version, func.base64Encode(c.cells)).where(
-            c.level == HOUR, within(c.bucket_start_ns, hours), *of(c.workflow_id, workflows)
+            c.level == HOUR, within(c.bucket_start_ns, plan.hours), *of(c.workflow_id, workflows)
         )
         for source, workflow_id, start_ns, version, blob in self._stream(statement):
             self._folded[source] = max(version // 2, self._folded.get(source, 0))
             if version % 2:
                 self._judged.add(source)
-            yield CellRow(source, workflow_id, start_ns, decode_nodes(base64.b64decode(blob)))
+            yield hour_row(source, workflow_id, start_ns, decode_nodes(base64.b64decode(blob)))
 
     def _facts(
         self, fact: type[Fact], table: Table, workflows: Workflows, spans: Sequence[Span], tail: bool

@@ -19,7 +19,7 @@ from analytics_sdk.query.reader import (
     Workflows,
 )
 from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, StepRow, Timeline
-from analytics_sdk.query.window import Span
+from analytics_sdk.query.window import Plan, Span
 from analytics_sdk.rollup import TIMED, WHOLE
 from analytics_sdk.sinks.memory import MemorySink
 from analytics_sdk.vocabulary import STATUSES
@@ -63,7 +63,7 @@ class MemorySnapshot:
     def sources(self) -> Mapping[int, Source]:
         return {}
 
-    def cells(self, _workflows: Workflows, _hours: Sequence[Span]) -> Iterator[CellRow]:
+    def cells(self, _workflows: Workflows, _plan: Plan) -> Iterator[CellRow]:
         return iter(())
 
     def executions(self, workflows: Workflows, spans: Sequence[Span], _tail: bool) -> Iterator[ExecutionFact]:

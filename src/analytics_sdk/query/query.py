@@ -241,5 +241,5 @@ def _is_busy(snapshot: Snapshot, workflows: Workflows, edge_ns: int) -> bool:
     hour_ns = hour_of(edge_ns)
     if hour_ns == edge_ns:
         return False
-    rows = snapshot.cells(workflows, [Span(hour_ns, hour_ns + HOUR_NS)])
+    rows = snapshot.cells(workflows, plan_reading(Span(hour_ns, hour_ns + HOUR_NS)))
     return sum(cell.started for row in rows for cell in row.nodes.values()) > CHEAP_ROWS

@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from analytics_sdk.query.results import ExecutionRow, SampleRow, Timeline
-from analytics_sdk.query.window import Span
-from analytics_sdk.rollup import Cell
+from analytics_sdk.query.window import Plan, Span
+from analytics_sdk.rollup import WHOLE, Cell, tally
 
 Workflows = Sequence[str] | None
 """Which workflows a question is about; None for all. Steps outside any execution stand under workflow ""."""
@@ -37,12 +37,20 @@ class Source(NamedTuple):
 
 
 class CellRow(NamedTuple):
-    """The cells of one workflow in one stretch of whole hours, from one source."""
+    """The cells of one workflow in one stretch of whole hours, all of which have the same place in a question."""
 
-    source: int
+    sources: Sequence[int]
     workflow_id: str
     start_ns: int
     nodes: dict[str, Cell]
+    trend: Sequence[tuple[int, tuple[int, int, int]]]
+    """The hours that have whole executions, each with its `rollup.tally`."""
+
+
+def hour_row(source: int, workflow_id: str, hour_ns: int, nodes: dict[str, Cell]) -> CellRow:
+    """The cells of one hour from one source."""
+    whole = nodes.get(WHOLE)
+    return CellRow((source,), workflow_id, hour_ns, nodes, [] if whole is None else [(hour_ns, tally(whole))])
 
 
 class ExecutionFact(NamedTuple):
@@ -119,8 +127,9 @@ class Snapshot(Protocol):
         """Every journal, by its key in the other tables."""
         ...
 
-    def cells(self, workflows: Workflows, hours: Sequence[Span], /) -> Iterator[CellRow]:
-        """The rollup cells of whole hours."""
+    def cells(self, workflows: Workflows, plan: Plan, /) -> Iterator[CellRow]:
+        """The rollup cells of a plan's whole hours, oldest first, each fact in one row. Where all of a day or week has
+        one place by the plan, a row may stand for all its hours and sources."""
         ...
 
     def executions(self, workflows: Workflows, spans: Sequence[Span], tail: bool, /) -> Iterator[ExecutionFact]:

@@ -6,6 +6,7 @@ SQLAlchemy is imported with this module, so it is itself imported only when a SQ
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, exists, func, or_, select
@@ -20,20 +21,31 @@ from analytics_sdk.query.reader import (
     RecoveryFact,
     StepFact,
     Workflows,
+    hour_row,
 )
 from analytics_sdk.query.reading_engine import reading_engine
 from analytics_sdk.query.sql_rows import MANY, TIMED_WORDS, SqlRows, of, unindexed, within
-from analytics_sdk.query.window import Span
-from analytics_sdk.rollup import HOUR_NS, WHOLE, decode_nodes
+from analytics_sdk.query.window import Plan, Span
+from analytics_sdk.rollup import HOUR_NS, WHOLE, decode_nodes, decode_total
 from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.faults import sink_error
+from analytics_sdk.sinks.levels import choose_rows
 from analytics_sdk.sinks.migrations import check
-from analytics_sdk.sinks.schema import HOUR, Tables, is_late
+from analytics_sdk.sinks.schema import DAY, HOUR, WEEK, Tables, is_late
 
 _MOST_RANGES_TOLD = 300
 """Because a database refuses conditions that are nested deeper than some hundreds."""
 
 Fact = TypeVar("Fact", ExecutionFact, StepFact, RecoveryFact)
+
+
+def cell_row(level: str, source: int, workflow_id: str, start_ns: int, blob: bytes) -> CellRow:
+    """What a stored row of cells says."""
+    if level == HOUR:
+        return hour_row(source, workflow_id, start_ns, decode_nodes(bytes(blob)))
+    total = decode_total(bytes(blob))
+    trend = [(start_ns + hour * HOUR_NS, (n, succeeded, first)) for hour, n, succeeded, first in total.trend]
+    return CellRow(list(accumulate(total.sources)), workflow_id, start_ns, total.nodes, trend)
 
 
 class SqlReader:
@@ -71,15 +83,13 @@ class SqlReader:
 class SqlSnapshot(SqlRows):
     """See `Snapshot`."""
 
-    def cells(self, workflows: Workflows, hours: Sequence[Span]) -> Iterator[CellRow]:
-        if not hours:
+    def cells(self, workflows: Workflows, plan: Plan) -> Iterator[CellRow]:
+        if not plan.hours:
             return
-        c = self._tables.rollups.c
-        statement = select(c.source, c.workflow_id, c.bucket_start_ns, c.cells).where(
-            c.level == HOUR, within(c.bucket_start_ns, hours), *of(c.workflow_id, workflows)
-        )
-        for source, workflow_id, start_ns, blob in self._stream(statement):
-            yield CellRow(source, workflow_id, start_ns, decode_nodes(bytes(blob)))
+        spans = {HOUR: plan.hours, DAY: plan.days, WEEK: plan.weeks}
+        chosen = choose_rows(self._tables, spans, lambda column: of(column, workflows))
+        for row in self._stream(chosen):
+            yield cell_row(*row)
 
     def executions(self, workflows: Workflows, spans: Sequence[Span], tail: bool) -> Iterator[ExecutionFact]:
         return self._facts(ExecutionFact, self._tables.executions, workflows, spans, tail)
@@ -181,7 +191,9 @@ class SqlSnapshot(SqlRows):
 
     def first_started_at_ns(self, workflows: Workflows) -> int | None:
         rollups = self._tables.rollups.c
-        hour = select(func.min(rollups.bucket_start_ns)).where(*of(rollups.workflow_id, workflows))
+        hour = select(func.min(rollups.bucket_start_ns)).where(
+            rollups.level == HOUR, *of(rollups.workflow_id, workflows)
+        )
         hour_ns, row_ns = self._connection.execute(hour).scalar(), self._first_row_ns(workflows)
         if row_ns is None or (hour_ns is not None and hour_ns + HOUR_NS <= row_ns):
             return cast("int | None", hour_ns)

@@ -4,16 +4,19 @@ A window is half-open, and counts what *started* in it. Whole UTC hours of it ar
 by the rows themselves; `plan_reading` draws that line.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from analytics_sdk.errors import AnalyticsError
-from analytics_sdk.rollup import HOUR_NS, hour_of
+from analytics_sdk.rollup import DAY_NS, HOUR_NS, WEEK_NS, day_of, hour_of, week_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MOST_SPANS = 200
+"""Because a database takes only so many conditions, a chart whose buckets leave more than this of days is answered by
+hours alone."""
 
 
 class Span(NamedTuple):
@@ -74,32 +77,52 @@ def ceil_hour(at_ns: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to read a window: `hours` are whole UTC hours, answered by cells; `edges` are answered by rows."""
+    """How to read a window: `hours` are whole UTC hours, answered by cells; `edges` are answered by rows.
+
+    `days` are those whole UTC days of `hours`, and `weeks` those whole weeks of `days`, that one row may answer.
+    """
 
     hours: tuple[Span, ...]
     edges: tuple[Span, ...]
+    days: tuple[Span, ...] = ()
+    weeks: tuple[Span, ...] = ()
 
 
 def plan_reading(window: Span, lines_ns: Iterable[int] = ()) -> Plan:
     """Divide a window into whole hours and the rest.
 
     An hour in which the window begins or ends, or through which one of `lines_ns` goes (the edges of a chart's
-    buckets), cannot be answered by its cell, because a cell does not know which half of it something started in.
+    buckets), cannot be answered by its cell, because a cell does not know which half of it something started in. The
+    same goes for days and weeks.
     """
+    lines = tuple(lines_ns)
+    hours, edges = _divide(window, lines, hour_of, HOUR_NS)
+    days, _ = _divide(window, lines, day_of, DAY_NS)
+    weeks, _ = _divide(window, lines, week_of, WEEK_NS)
+    if len(days) + len(weeks) > _MOST_SPANS:
+        return Plan(hours, edges)
+    return Plan(hours, edges, days, weeks)
+
+
+def _divide(
+    window: Span, lines_ns: Iterable[int], start_of: Callable[[int], int], length_ns: int
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """The stretches of a window that consist of whole hours (or other such units) through which no line goes, and
+    the rest."""
     start_ns, end_ns = window
     lines = (start_ns, end_ns, *(line for line in lines_ns if start_ns < line < end_ns))
-    torn = sorted({hour_of(line) for line in lines if line % HOUR_NS})
-    edges: list[Span] = []
-    hours: list[Span] = []
+    torn = sorted({start_of(line) for line in lines if start_of(line) != line})
+    rest: list[Span] = []
+    wholes: list[Span] = []
     reached_ns = start_ns
-    for hour in torn:
-        low_ns, high_ns = max(hour, start_ns), min(hour + HOUR_NS, end_ns)
+    for first_ns in torn:
+        low_ns, high_ns = max(first_ns, start_ns), min(first_ns + length_ns, end_ns)
         if low_ns > reached_ns:
-            hours.append(Span(reached_ns, low_ns))
-        if edges and edges[-1].end_ns == low_ns:
-            low_ns = edges.pop().start_ns
-        edges.append(Span(low_ns, high_ns))
+            wholes.append(Span(reached_ns, low_ns))
+        if rest and rest[-1].end_ns == low_ns:
+            low_ns = rest.pop().start_ns
+        rest.append(Span(low_ns, high_ns))
         reached_ns = high_ns
     if reached_ns < end_ns:
-        hours.append(Span(reached_ns, end_ns))
-    return Plan(tuple(hours), tuple(edges))
+        wholes.append(Span(reached_ns, end_ns))
+    return tuple(wholes), tuple(rest)

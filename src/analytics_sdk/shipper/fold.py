@@ -89,7 +89,7 @@ def _add_successes(cell: Cell, durations_ns: list[int]) -> None:
     cell.sum_ns = min(cell.sum_ns + sum(durations_ns), MAX_SUM_NS)
     cell.min_ns = low if cell.min_ns is None else min(cell.min_ns, low)
     cell.max_ns = high if cell.max_ns is None else max(cell.max_ns, high)
-    add_counts(cell.buckets, count_in_buckets(in_slices(durations_ns)).items())
+    add_counts(cell.buckets, count_in_buckets(in_slices(durations_ns)))
 
 
 def _fold_execution_end(cells: Cells, event: ExecutionEnd, alone: bool) -> None:

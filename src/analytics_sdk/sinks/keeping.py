@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from analytics_sdk.rollup import WHOLE, Cell, Cells, add_nodes, cell_of, decode_nodes, encode_nodes
 from analytics_sdk.sinks.base import ADDED_REASONS, LOSS_COLUMNS, VERDICT_COLUMNS, Row
+from analytics_sdk.sinks.levels import forget_sums
 from analytics_sdk.sinks.rows import as_dicts, columns_of, without_nul
 from analytics_sdk.sinks.schema import HOUR, Tables, is_running
 from analytics_sdk.vocabulary import STATUSES
@@ -56,6 +57,8 @@ def add_cells(connection: Connection, tables: Tables, source: int, cells: Cells)
     """Add cells to this source's stored ones. Nobody else writes those, so they are read, added to and written."""
     table = tables.rollups
     wanted = kept_names(cells)
+    if wanted:
+        forget_sums(connection, tables, wanted)
     workflows = sorted({workflow_id for workflow_id, _ in wanted})
     stored: Cells = {}
     for i in range(0, len(workflows), _KEYS_A_QUERY):

@@ -45,10 +45,16 @@ def _add_archive(connection: Connection, tables: Tables) -> None:
     tables.archive_files.create(connection)
 
 
+def _allow_levels(_connection: Connection, _tables: Tables) -> None:
+    """Rollups may have rows of days and weeks. The tables stay as they are; the version tells earlier programs, which
+    would add to an hour and leave its day as it was, to keep away."""
+
+
 MIGRATIONS: dict[int, Callable[[Connection, Tables], None]] = {
     2: _add_what_ran,
     3: _add_verdicts,
     4: _add_archive,
+    5: _allow_levels,
 }
 """Version -> what takes the tables there from the version before. The first needs none: it is how a store is made."""
 

@@ -37,12 +37,14 @@ from analytics_sdk.errors import SettingError
 from analytics_sdk.sinks.base import EXECUTION_COLUMNS, LOSS_COLUMNS, RECOVERY_COLUMNS, SAMPLE_COLUMNS, STEP_COLUMNS
 from analytics_sdk.sinks.rows import TEXT_COLUMNS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 DEFAULT_SCHEMA = "analytics_sdk"
 """Where the tables stand on a server. On SQLite they have bare names."""
 
 HOUR = "hour"
-"""The finest level of rollups."""
+"""The finest level of rollups: the truth."""
+DAY, WEEK = "day", "week"
+"""Levels whose rows are sums of what stands below; see `sinks.levels`."""
 
 _DOUBLES = {"cpu_percent", "host_cpu_percent"}
 _REQUIRED = {"status", "started_at_ns", "at_ns", "strategy", "success", "host", "pid"}
@@ -200,7 +202,10 @@ def _journal_positions(metadata: MetaData, prefix: str) -> Table:
 
 
 def _rollups(metadata: MetaData, prefix: str) -> Table:
-    """`cells` is what `rollup.encode_nodes` made. The source stands in the key, so no two writers meet in a row."""
+    """`cells` is what `rollup.encode_nodes` made. The source stands in the key, so no two writers meet in a row.
+
+    Rows of days and weeks are of all sources together, under the number 0, and hold what `rollup.encode_total` made.
+    """
     return Table(
         f"{prefix}rollups",
         metadata,
