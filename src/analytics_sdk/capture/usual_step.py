@@ -3,7 +3,8 @@
 Nearly all steps are such, so their beginning and ending stand here once more: what `StepTracker.begin`,
 `Recorder.begin_step`, `StepTracker.returned` and `Recorder.end_step` do for them, without the calls between. A plain
 function's stand in the wrapper's own frame, because a frame for each costs a step a twentieth; a coroutine has more to
-do anyway. Whatever is not usual goes the general way, before anything was recorded. All ways write the same records.
+do anyway, and only its beginning is short. Whatever is not usual goes the general way, before anything was recorded.
+All ways write the same records.
 """
 
 from collections.abc import Callable
@@ -143,10 +144,7 @@ def wrap_usual_coroutine(
             raise
         enter(step.parent)
         try:
-            if type(result) in PLAIN and step.said_status is None and step.said_duration_ns is None:
-                _end(step, tracker)
-            else:
-                tracker.returned(step, args, kwargs, result)
+            tracker.returned(step, args, kwargs, result)
         except Exception:  # as above
             unkept[_STEP_END] += 1
         return result
@@ -201,39 +199,3 @@ def _beginning(
             return False
 
     return begin
-
-
-def _end(step: Any, tracker: CallTracker) -> None:
-    """End a usual step that returned."""
-    try:
-        recorder, execution = step.recorder, step.execution
-        duration_ns = recorder.tick_ns() - step.started_tick_ns
-        if step.ended or step.inherited:
-            return
-        if step.healed:
-            recorder.end_step(step, SUCCESS)
-            return
-        step.ended = True
-        step.subject = None
-        recorder.append(
-            _STEP_END,
-            (
-                step.start,
-                execution.execution_id,
-                execution.workflow_id,
-                step.step_no,
-                step.node_id,
-                step.action_type,
-                step.said_started_at_ns or step.started_at_ns,
-                SUCCESS,
-                duration_ns if duration_ns > 0 else 0,
-            ),
-        )
-        execution.open_steps.pop(step.step_no, None)
-        execution.steps_ended += 1
-        execution.steps_completed += 1
-    except Exception as problem:  # because nothing of ours may reach the host
-        step.ended = step.step_no not in step.execution.open_steps  # as in the wrapper of a plain function
-        unkept[_STEP_END] += 1
-        with suppress(Exception):  # because the stack may be full
-            trouble("end", "recording the end of %s failed: %s", tracker.name, error_type_of(problem), exc=problem)
