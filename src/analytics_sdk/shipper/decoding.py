@@ -19,7 +19,7 @@ _DECODE_ALL = {
     for kind, kinds in RECORD_TYPES.items()
 }
 
-_BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
+BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
 """The last for what is nested so deeply that nobody could have meant it."""
 
 
@@ -51,11 +51,11 @@ def _decode_some(records: Iterable[Record], into: list[tuple[int, int, Any]], br
                 b"\xdd" + struct.pack(">I", len(group)) + b"".join([record.payload for record in group])
             )
             decoded += zip([record.position for record in group], repeat(number), events, strict=False)
-        except _BROKEN:  # because one bad record must cost one record
+        except BROKEN:  # because one bad record must cost one record
             for record in group:
                 try:
                     decoded.append((record.position, number, _DECODE_ONE[kind](record.payload)))
-                except _BROKEN:
+                except BROKEN:
                     broken.append((record.position, number))
     decoded.sort(key=itemgetter(0))
     into += decoded

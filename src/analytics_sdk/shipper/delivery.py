@@ -4,6 +4,7 @@ import base64
 import os
 import random
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -17,10 +18,10 @@ from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.stretch import Stretch
 from analytics_sdk.rollup import Cells
-from analytics_sdk.shipper.decoding import decode
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import lost_healings, merge
 from analytics_sdk.shipper.outage import Claim, claim_of
+from analytics_sdk.shipper.plain import fold_plain, rows_of, sort_out
 from analytics_sdk.sinks.base import ADDED_REASONS, Batch, JournalIdentity, Positions, RollupSink, Row, Sink
 from analytics_sdk.vocabulary import Kind
 
@@ -125,7 +126,10 @@ class Delivery:
                 self._folded_to = positions.rows
                 break
             records = [record for record in stretch.records if record.position < positions.rows]
-            fold(self._cells, decode(records)[0], origin=self.reader.identity.origin)
+            origin = self.reader.identity.origin
+            plain, decoded, _ = sort_out(records)
+            fold_plain(self._cells, plain)
+            fold(self._cells, decoded, origin=origin)
             self._unfolded += len(records)
             self._folded_to = min(stretch.new, positions.rows)
         return positions
@@ -146,8 +150,9 @@ class Delivery:
     def _write(self, stretch: Stretch) -> None:
         """Write a stretch; where the sink refuses it, narrow down to the record that it refuses and set that aside."""
         origin = self.reader.identity.origin
-        decoded, broken = decode(stretch.records)
+        plain, decoded, broken = sort_out(stretch.records)
         batch = merge(self.journal, decoded, stretch.old, stretch.new, origin=origin)
+        batch.new_steps = sorted([*batch.new_steps, *rows_of(plain)], key=itemgetter(0))
         found = [(position, kind, "damaged") for position, kind in broken]
         found += [(position, UNKNOWN_KIND, "damaged") for position in stretch.damages]
         found += [(position, int(Kind.STEP_END), "damaged") for position in lost_healings(decoded, origin)]
@@ -161,6 +166,7 @@ class Delivery:
                 self._write(half)
             return
         self._moved(stretch)
+        fold_plain(self._cells, plain)
         fold(self._cells, decoded, origin=origin)
 
     def _send(self, batch: Batch, stretch: Stretch, found: list[tuple[int, int, str]]) -> None:

@@ -70,7 +70,7 @@ def _fold_steps(cell: Cell, gathered: _Gathered, origin: int) -> None:
     cell.started += gathered.started
     cell.action_type = gathered.action_type or cell.action_type
     if gathered.succeeded_ns:
-        _add_successes(cell, gathered.succeeded_ns)
+        add_successes(cell, gathered.succeeded_ns)
     for position, event in gathered.endings:
         if event.revises is None:
             status = recorded_status(event.status)
@@ -81,7 +81,7 @@ def _fold_steps(cell: Cell, gathered: _Gathered, origin: int) -> None:
             cell.add_heal(event.revises)
 
 
-def _add_successes(cell: Cell, durations_ns: list[int]) -> None:
+def add_successes(cell: Cell, durations_ns: list[int]) -> None:
     """`Cell.add_end` of many successes that needed no recovery."""
     n, low, high = len(durations_ns), min(durations_ns), max(durations_ns)
     cell.ended[SUCCESS] += n
