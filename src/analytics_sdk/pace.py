@@ -70,6 +70,12 @@ def breathe() -> None:
     _here.until_ns = worked_ns + (UNSLICED_NS if _here.host_computes else least_ns)
 
 
+def rested() -> None:
+    """Begin a new slice: what this thread just called did its work without the interpreter's lock."""
+    if _here.slice_ns is not None and not _here.host_computes:
+        _here.until_ns = time.thread_time_ns() + _here.slice_ns()
+
+
 def slices_of(items: Iterable[T]) -> Iterator[tuple[T, ...]]:
     """The items, some at a time, with a breath after each."""
     left = iter(items)

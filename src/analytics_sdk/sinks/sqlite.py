@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.pool import NullPool, SingletonThreadPool
 
 from analytics_sdk.errors import SettingError, SinkMisconfigured
-from analytics_sdk.pace import ITEMS_A_LOOK, breathe, is_short
+from analytics_sdk.pace import ITEMS_A_LOOK, breathe, is_short, rested
 from analytics_sdk.sinks.rows import Columns
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -181,6 +181,7 @@ def _run(connection: Connection, table: Table, columns: Columns, ending: str) ->
         breathe()
         parameters = tuple(chain.from_iterable(islice(rows, n)))
         connection.exec_driver_sql(_statement(table.name, tuple(columns), n, ending), parameters)
+        rested()
 
 
 def _most_rows(connection: Connection, n_columns: int) -> int:
