@@ -17,9 +17,7 @@ from analytics_sdk.journal.owner import owner_path
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import Record, segment_name
 from analytics_sdk.journal.writer import JournalWriter
-from analytics_sdk.shipper.decoding import decode
-from analytics_sdk.shipper.fold import fold
-from analytics_sdk.shipper.merge import merge
+from analytics_sdk.shipper.ready import make_ready
 from analytics_sdk.sinks.base import JournalIdentity
 from analytics_sdk.vocabulary import Kind
 
@@ -76,9 +74,7 @@ class Journal:
         position, turns, identity = 0, 0, JournalIdentity("0" * 32, "h", 1, 1)
         while (stretch := reader.read(position, final=True, max_records=7)).new != position:
             assert set(stretch.records) <= self.written, "a record was invented"
-            decoded, _ = decode(stretch.records)
-            merge(identity, decoded, stretch.old, stretch.new)
-            fold({}, decoded)
+            make_ready(identity, stretch, 0).fold({})
             position, turns = stretch.new, turns + 1
             assert turns < 200, "reading does not come to an end"
         reader.losses()

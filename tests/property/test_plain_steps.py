@@ -87,7 +87,7 @@ def shortly(records: list[Record], old: int, new: int, cells: Cells) -> tuple[Ba
     batch.new_steps = sorted(batch.new_steps + rows_of(plain))
     fold_plain(cells, plain)
     fold(cells, decoded, origin=ORIGIN)
-    return batch, lost_healings(decoded, ORIGIN), broken
+    return batch, lost_healings(decoded, ORIGIN), sorted(broken)
 
 
 @given(journals(), st.data())

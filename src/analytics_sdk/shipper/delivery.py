@@ -4,7 +4,6 @@ import base64
 import os
 import random
 import time
-from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -18,18 +17,14 @@ from analytics_sdk.journal.private import open_private
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.stretch import Stretch
 from analytics_sdk.rollup import Cells
-from analytics_sdk.shipper.fold import fold
-from analytics_sdk.shipper.merge import lost_healings, merge
 from analytics_sdk.shipper.outage import Claim, claim_of
-from analytics_sdk.shipper.plain import fold_plain, rows_of, sort_out
+from analytics_sdk.shipper.ready import fold_records, make_ready
 from analytics_sdk.sinks.base import ADDED_REASONS, Batch, JournalIdentity, Positions, RollupSink, Row, Sink
-from analytics_sdk.vocabulary import Kind
 
 FOLD_EVERY_SECONDS = 30.0
 FOLD_EVERY_RECORDS = 50_000
 MISCONFIGURED_RETRY_SECONDS = 60.0
 REJECTED_LIMIT_BYTES = 16 << 20
-UNKNOWN_KIND = 0
 
 
 class Backoff:
@@ -126,10 +121,7 @@ class Delivery:
                 self._folded_to = positions.rows
                 break
             records = [record for record in stretch.records if record.position < positions.rows]
-            origin = self.reader.identity.origin
-            plain, decoded, _ = sort_out(records)
-            fold_plain(self._cells, plain)
-            fold(self._cells, decoded, origin=origin)
+            fold_records(self._cells, records, self.reader.identity.origin)
             self._unfolded += len(records)
             self._folded_to = min(stretch.new, positions.rows)
         return positions
@@ -149,15 +141,9 @@ class Delivery:
 
     def _write(self, stretch: Stretch) -> None:
         """Write a stretch; where the sink refuses it, narrow down to the record that it refuses and set that aside."""
-        origin = self.reader.identity.origin
-        plain, decoded, broken = sort_out(stretch.records)
-        batch = merge(self.journal, decoded, stretch.old, stretch.new, origin=origin)
-        batch.new_steps = sorted([*batch.new_steps, *rows_of(plain)], key=itemgetter(0))
-        found = [(position, kind, "damaged") for position, kind in broken]
-        found += [(position, UNKNOWN_KIND, "damaged") for position in stretch.damages]
-        found += [(position, int(Kind.STEP_END), "damaged") for position in lost_healings(decoded, origin)]
+        ready = make_ready(self.journal, stretch, self.reader.identity.origin)
         try:
-            self._send(batch, stretch, found)
+            self._send(ready.batch, stretch, ready.found)
         except RejectedRecord as problem:
             if len(stretch.records) <= 1:
                 self._set_aside(stretch, problem)
@@ -166,8 +152,7 @@ class Delivery:
                 self._write(half)
             return
         self._moved(stretch)
-        fold_plain(self._cells, plain)
-        fold(self._cells, decoded, origin=origin)
+        ready.fold(self._cells)
 
     def _send(self, batch: Batch, stretch: Stretch, found: list[tuple[int, int, str]]) -> None:
         """Write a batch with what is lost: the owner's running totals, and what was found in this very batch. Then keep

@@ -51,7 +51,7 @@ def sort_out(records: Sequence[Record]) -> tuple[PlainSteps, Decoded, list[tuple
         for record in records
         if record.kind != _STEP_END and (record.kind != _STEP_START or record.position not in begun)
     )
-    return plain, sorted([*decoded, *others], key=itemgetter(0)), sorted(broken + unknown)
+    return plain, sorted([*decoded, *others], key=itemgetter(0)), broken + unknown
 
 
 def rows_of(plain: PlainSteps) -> list[Row]:
