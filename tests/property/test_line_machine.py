@@ -207,5 +207,5 @@ class Line(RuleBasedStateMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-Line.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+Line.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 TestLine = Line.TestCase

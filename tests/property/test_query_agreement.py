@@ -28,7 +28,7 @@ edges = st.one_of(
 )
 windows = st.tuples(edges, edges).map(sorted).filter(lambda pair: pair[0] < pair[1])
 workflows = st.sampled_from([None, "login", "export", "nothing"])
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @contextmanager
