@@ -118,6 +118,6 @@ def test_only_steps_that_succeeded_and_tell_nothing_more_are_plain() -> None:
     ]
     encoded = [(n, int(kind), msgspec.msgpack.encode(event)) for n, (kind, event) in enumerate(events, ORIGIN)]
     plain, decoded, broken = sort_out([Record(*one) for one in encoded])
-    assert [(position, event.start) for position, event in plain] == [(1001, 1000)]
+    assert [(position, ending.start) for position, ending in zip(*plain, strict=True)] == [(1001, 1000)]
     assert [position for position, _, _ in decoded] == [1002, 1003, 1004]
     assert broken == []

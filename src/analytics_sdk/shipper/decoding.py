@@ -11,15 +11,14 @@ import msgspec
 from analytics_sdk.events import RECORD_TYPES
 from analytics_sdk.journal.record import Record
 from analytics_sdk.pace import slices_of
-from analytics_sdk.vocabulary import Kind
 
-_DECODE_ONE = {kind: msgspec.msgpack.Decoder(kinds).decode for kind, kinds in RECORD_TYPES.items()}
+_DECODE_ONE = {int(kind): msgspec.msgpack.Decoder(kinds).decode for kind, kinds in RECORD_TYPES.items()}
 _DECODE_ALL = {
-    kind: msgspec.msgpack.Decoder(list[kinds]).decode  # type: ignore[valid-type]  # because the type is a value here
+    int(kind): msgspec.msgpack.Decoder(list[kinds]).decode  # type: ignore[valid-type]  # because the type is a value here
     for kind, kinds in RECORD_TYPES.items()
 }
 
-BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
+_BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
 """The last for what is nested so deeply that nobody could have meant it."""
 
 
@@ -40,22 +39,32 @@ def _decode_some(records: Iterable[Record], into: list[tuple[int, int, Any]], br
     for record in records:
         by_kind.setdefault(record.kind, []).append(record)
     decoded: list[tuple[int, int, Any]] = []
-    for number, group in by_kind.items():
-        try:
-            kind = Kind(number)
-        except ValueError:
-            broken += [(record.position, number) for record in group]
-            continue
-        try:
-            events = _DECODE_ALL[kind](
-                b"\xdd" + struct.pack(">I", len(group)) + b"".join([record.payload for record in group])
-            )
-            decoded += zip([record.position for record in group], repeat(number), events, strict=False)
-        except BROKEN:  # because one bad record must cost one record
-            for record in group:
-                try:
-                    decoded.append((record.position, number, _DECODE_ONE[kind](record.payload)))
-                except BROKEN:
-                    broken.append((record.position, number))
+    for kind, group in by_kind.items():
+        positions, events, bad = decode_kind(kind, group)
+        decoded += zip(positions, repeat(kind), events, strict=False)
+        broken += zip(bad, repeat(kind), strict=False)
     decoded.sort(key=itemgetter(0))
     into += decoded
+
+
+def decode_kind(kind: int, records: Iterable[Record]) -> tuple[list[int], list[Any], list[int]]:
+    """Of records of one kind: their positions, their events in the same order, and where those stand that cannot be
+    decoded."""
+    positions: list[int] = []
+    events: list[Any] = []
+    broken: list[int] = []
+    for some in slices_of(records):
+        try:
+            decoder = _DECODE_ALL[kind]
+            events += decoder(b"\xdd" + struct.pack(">I", len(some)) + b"".join([one.payload for one in some]))
+            positions += [record.position for record in some]
+        except KeyError:
+            broken += [record.position for record in some]
+        except _BROKEN:  # because one bad record must cost one record
+            for record in some:
+                try:
+                    events.append(_DECODE_ONE[kind](record.payload))
+                    positions.append(record.position)
+                except _BROKEN:
+                    broken.append(record.position)
+    return positions, events, broken

@@ -5,13 +5,15 @@ little, so that rows and cells are made in half the time that one event after th
 """
 
 from collections.abc import Sequence
+from itertools import compress
 from operator import itemgetter
+from typing import NamedTuple
 
 from analytics_sdk.events import LARGEST, StepEnd
 from analytics_sdk.journal.record import Record
 from analytics_sdk.pace import in_slices
 from analytics_sdk.rollup import HOUR_NS, Cells, cell_of
-from analytics_sdk.shipper.decoding import decode
+from analytics_sdk.shipper.decoding import decode, decode_kind
 from analytics_sdk.shipper.fold import add_successes
 from analytics_sdk.shipper.merge import Decoded
 from analytics_sdk.sinks.base import Row
@@ -19,45 +21,49 @@ from analytics_sdk.vocabulary import STATUSES, SUCCESS, Kind
 
 _STEP_START, _STEP_END = int(Kind.STEP_START), int(Kind.STEP_END)  # because a look into an Enum costs more
 _SUCCESS = STATUSES[SUCCESS]
-PlainSteps = list[tuple[int, StepEnd]]
-"""Endings with their positions."""
+
+
+class PlainSteps(NamedTuple):
+    """Endings with their positions. Two lists, because a pair for each would be work for the garbage collector."""
+
+    positions: list[int]
+    endings: list[StepEnd]
 
 
 def sort_out(records: Sequence[Record]) -> tuple[PlainSteps, Decoded, list[tuple[int, int]]]:
     """The plain steps of a stretch, the other events, and (position, kind) of the records that cannot be decoded."""
     starts = {record.position for record in in_slices(records) if record.kind == _STEP_START}
-    endings, broken = decode(record for record in records if record.kind == _STEP_END)
-    plain: PlainSteps = []
-    others: Decoded = []
-    for ending in in_slices(endings):
-        position, _, event = ending
-        if (
-            event.status == SUCCESS
-            and event.start in starts
-            and event.start < position
-            and event.error_type is None
-            and event.error_message is None
-            and event.tags is None
-            and event.revises is None
-        ):
-            plain.append((position, event))
-        else:
-            others.append(ending)
-    begun = {event.start for _, event in plain}
-    if len(begun) < len(plain) or any(event.start in begun for _, _, event in others):
-        return [], *decode(records)  # because one of them ended twice, or was healed
-    decoded, unknown = decode(
+    positions, endings, bad = decode_kind(_STEP_END, (record for record in records if record.kind == _STEP_END))
+    fits = [
+        ending.status == SUCCESS
+        and ending.start in starts
+        and ending.start < position
+        and ending.error_type is None
+        and ending.error_message is None
+        and ending.tags is None
+        and ending.revises is None
+        for position, ending in in_slices(zip(positions, endings, strict=True))
+    ]
+    plain = PlainSteps(list(compress(positions, fits)), list(compress(endings, fits)))
+    others: Decoded = [
+        (position, _STEP_END, ending) for position, ending, fit in zip(positions, endings, fits, strict=True) if not fit
+    ]
+    begun = {ending.start for ending in plain.endings}
+    if len(begun) < len(plain.endings) or any(ending.start in begun for _, _, ending in others):
+        return PlainSteps([], []), *decode(records)  # because one of them ended twice, or was healed
+    decoded, broken = decode(
         record
         for record in records
         if record.kind != _STEP_END and (record.kind != _STEP_START or record.position not in begun)
     )
-    return plain, sorted([*decoded, *others], key=itemgetter(0)), broken + unknown
+    broken += [(position, _STEP_END) for position in bad]
+    return plain, sorted([*decoded, *others], key=itemgetter(0)), broken
 
 
 def rows_of(plain: PlainSteps) -> list[Row]:
     """Their rows, in the order of `STEP_COLUMNS`."""
     rows: list[Row] = []
-    for position, event in in_slices(plain):
+    for position, event in in_slices(zip(*plain, strict=True)):
         began, took = event.started_at_ns, event.duration_ns
         rows.append(
             (
@@ -86,7 +92,7 @@ def rows_of(plain: PlainSteps) -> list[Row]:
 def fold_plain(cells: Cells, plain: PlainSteps) -> None:
     """Add their facts to cells, in place."""
     durations_ns: dict[tuple[str | None, str, str | None, int], list[int]] = {}
-    for _, event in in_slices(plain):
+    for event in in_slices(plain.endings):
         key = (event.workflow_id, event.node_id, event.action_type, event.started_at_ns // HOUR_NS)
         known = durations_ns.get(key)
         if known is None:
