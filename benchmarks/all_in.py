@@ -1,6 +1,6 @@
 """The processor time that a step costs in all, from the call until its row and its share of the rollups are in.
 
-    python benchmarks/all_in.py [--json FILE] [--quick] [--long]
+    python benchmarks/all_in.py [--json FILE] [--quick]
 
 Ours: capture, journal, delivery to SQLite and rollups, until everything is stored, in one process. The peer does the
 same work, executions of twenty steps of which one in fifty fails, with OpenTelemetry spans of the same four attributes,
@@ -9,7 +9,7 @@ nothing. What counts is the processor time of the instrumented process,
 all of its threads, from the first step until everything is out. The peer drops what does not fit into its queue, so it
 runs twice: at full speed, and with a flush after every 1,000 spans, so that it exports all of them as ours stores all.
 
-Then ours at full speed for a long time (`--long`: 10 million steps): what it loses, and how its memory grows. And the
+Then ours at full speed for 10 million steps: what it loses, and how its memory grows. And the
 rate for ever: the host records only while less than 32 MiB wait, so it goes as fast as delivery in its process does.
 """
 
@@ -284,14 +284,13 @@ CHILDREN = {"ours": ours, "for_ever": for_ever, "theirs": theirs, "receive": rec
 def main() -> None:
     parser = options(__doc__ or "")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--long", action="store_true", help="10 million steps at full speed, which takes long")
     given = parser.parse_args()
     if given.child:
         order = json.loads(given.child)
         CHILDREN[order["what"]](order)
         return
     steps, spans, rounds = (50_000, 8_000, 1) if given.quick else (200_000, 40_000, 3)
-    long_run, seconds = (300_000, 4.0) if given.quick else (10_000_000 if given.long else 3_000_000, 15.0)
+    long_run, seconds = (300_000, 4.0) if given.quick else (10_000_000, 15.0)
     figures = Figures("a step, all-in")
     with tempfile.TemporaryDirectory() as name:
         tell_cpu(figures, Path(name), steps, spans, rounds)
