@@ -283,13 +283,15 @@ def draw(costs: dict[str, Costs]) -> Any:
 
 def label_ends(axes: Any, ends: dict[str, tuple[int, float]], colours: dict[str, str]) -> None:
     """The names of lines at their ends, those that end close to each other moved apart."""
+    from analytics_sdk.reporting.theme import LIGHT
+
     low, high = axes.get_ylim()
     apart, lowest = (high / low) ** 0.06, 0.0
     for name, (steps, cost) in sorted(ends.items(), key=lambda end: end[1][1]):
         place = max(cost, lowest)
         axes.annotate(
             name, (steps, place), (8, 0), textcoords="offset points", va="center", color=colours[name], fontsize=9,
-            annotation_clip=False,
+            annotation_clip=False, bbox={"facecolor": LIGHT.paper, "edgecolor": "none", "pad": 1},
         )  # fmt: skip
         lowest = place * apart
 

@@ -70,6 +70,27 @@ def test_no_pause_while_somebody_waits_for_the_work(clock):
         assert work(clock, 100 * SLICE_NS) == 0
 
 
+def test_after_a_call_that_needed_no_lock_a_new_slice_begins(clock):
+    """The host's threads had their turn while it ran."""
+    with pace.in_this_thread(lambda: SLICE_NS):
+        for _ in range(100):
+            assert work(clock, SLICE_NS - 10_000) == 0
+            clock.worked_ns += 5 * SLICE_NS
+            pace.rested()
+        assert work(clock, SLICE_NS) == 1
+    pace.rested()
+    assert work(clock, 100 * SLICE_NS) == 0
+
+
+def test_beside_a_thread_that_computes_such_a_call_does_not_shorten_the_stretch(clock):
+    clock.sleep_lasts_ns = 2 * HOST_COMPUTES_NS
+    with pace.in_this_thread(lambda: SLICE_NS):
+        work(clock, 3 * SLICE_NS)
+        assert not pace.is_short()
+        pace.rested()
+        assert work(clock, UNSLICED_NS // 2) == 0
+
+
 def test_beside_a_thread_that_computes_pauses_are_rare_and_become_frequent_again_after_it(clock):
     with pace.in_this_thread(lambda: SLICE_NS):
         work(clock, SLICE_NS)

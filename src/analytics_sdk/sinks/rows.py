@@ -80,7 +80,7 @@ def without_empty(columns: Columns) -> Columns:
 
 def _is_known(column: Sequence[object]) -> bool:
     breathe()
-    return column[0] is not None or column.count(None) < len(column)
+    return len(column) > 0 and (column[0] is not None or column.count(None) < len(column))
 
 
 def add_last_seq(columns: Columns) -> None:
