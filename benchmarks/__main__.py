@@ -64,7 +64,9 @@ def as_ratio(ratio: float | None) -> str:
     """A ratio for people: small ones as fractions."""
     if ratio is None:
         return ""
-    return f"1/{1 / ratio:.1f}" if 0 < ratio < 0.4 else f"{ratio:.2f}"
+    if 0 < ratio < 0.4:
+        return f"1/{1 / ratio:,.1f}" if ratio > 0.1 else f"1/{1 / ratio:,.0f}"
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 
 def page_of(found: list[dict[str, Any]], quick: bool) -> str:

@@ -21,7 +21,7 @@ def options(doc: str) -> argparse.ArgumentParser:
 def machine() -> dict[str, Any]:
     """What the figures were measured on, and how busy it was."""
     return {
-        "system": platform.platform(),
+        "system": f"{platform.system()} on {platform.machine()}",
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),

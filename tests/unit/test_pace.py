@@ -73,6 +73,7 @@ def test_no_pause_while_somebody_waits_for_the_work(clock):
 def test_after_a_call_that_needed_no_lock_a_new_slice_begins(clock):
     """The host's threads had their turn while it ran."""
     with pace.in_this_thread(lambda: SLICE_NS):
+        pace.rested()
         for _ in range(100):
             assert work(clock, SLICE_NS - 10_000) == 0
             clock.worked_ns += 5 * SLICE_NS
