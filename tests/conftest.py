@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -24,13 +25,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI nothing skips: a test that cannot find there what it needs fails."""
-    report = yield
+def _refuse_skip(report: Any) -> Any:
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
-        report.outcome, report.longrepr = "failed", f"{item.nodeid} skipped in CI: {report.longrepr}"
+        report.outcome, report.longrepr = "failed", f"{report.nodeid} skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """In CI nothing skips: a test that cannot find there what it needs fails."""
+    return _refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    """Nor does a whole module."""
+    return _refuse_skip((yield))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from random import Random
+from _random import Random  # because `random` may be a file of the host's
 
 _random = Random()
 _seeded_in = os.getpid()

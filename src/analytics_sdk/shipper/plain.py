@@ -1,7 +1,7 @@
 """Plain steps: those that began and succeeded in one stretch, and of which nothing more is told. Nearly all are.
 
-What their beginnings say their endings say again, so these are not even decoded; and what differs from step to step is
-little, so that rows and cells are made in half the time that one event after the other takes.
+What differs from one to the next is little, so that their rows and cells are made in half the time that one event after
+the other takes.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from itertools import compress
 from operator import itemgetter
 from typing import NamedTuple
 
-from analytics_sdk.events import LARGEST, StepEnd
+from analytics_sdk.events import LARGEST, StepEnd, StepStart
 from analytics_sdk.journal.record import Record
 from analytics_sdk.pace import in_slices
 from analytics_sdk.rollup import HOUR_NS, Cells, cell_of
@@ -30,13 +30,21 @@ class PlainSteps(NamedTuple):
     endings: list[StepEnd]
 
 
-def sort_out(records: Sequence[Record]) -> tuple[PlainSteps, Decoded, list[tuple[int, int]]]:
-    """The plain steps of a stretch, the other events, and (position, kind) of the records that cannot be decoded."""
-    starts = {record.position for record in in_slices(records) if record.kind == _STEP_START}
-    positions, endings, bad = decode_kind(_STEP_END, (record for record in records if record.kind == _STEP_END))
+def sort_out(records: Sequence[Record], origin: int) -> tuple[PlainSteps, Decoded, list[tuple[int, int]]]:
+    """The plain steps of a stretch, the other events, and (position, kind) of the records that cannot be decoded.
+
+    `origin`: the journal's first position.
+    """
+    starts = _starts_of(records, origin)
+    positions, endings, bad = decode_kind(
+        _STEP_END, (record for record in in_slices(records) if record.kind == _STEP_END)
+    )
     fits = [
         ending.status == SUCCESS
-        and ending.start in starts
+        and (began := starts.get(ending.start)) is not None
+        and began.started_at_ns == ending.started_at_ns
+        and began.node_id == ending.node_id
+        and began.workflow_id == ending.workflow_id
         and ending.start < position
         and ending.error_type is None
         and ending.error_message is None
@@ -44,20 +52,30 @@ def sort_out(records: Sequence[Record]) -> tuple[PlainSteps, Decoded, list[tuple
         and ending.revises is None
         for position, ending in in_slices(zip(positions, endings, strict=True))
     ]
-    plain = PlainSteps(list(compress(positions, fits)), list(compress(endings, fits)))
+    plain = PlainSteps(list(compress(in_slices(positions), fits)), list(compress(in_slices(endings), fits)))
     others: Decoded = [
-        (position, _STEP_END, ending) for position, ending, fit in zip(positions, endings, fits, strict=True) if not fit
+        (position, _STEP_END, ending)
+        for position, ending, fit in in_slices(zip(positions, endings, fits, strict=True))
+        if not fit
     ]
-    begun = {ending.start for ending in plain.endings}
+    begun = {ending.start for ending in in_slices(plain.endings)}
     if len(begun) < len(plain.endings) or any(ending.start in begun for _, _, ending in others):
         return PlainSteps([], []), *decode(records)  # because one of them ended twice, or was healed
     decoded, broken = decode(
         record
-        for record in records
+        for record in in_slices(records)
         if record.kind != _STEP_END and (record.kind != _STEP_START or record.position not in begun)
     )
     broken += [(position, _STEP_END) for position in bad]
     return plain, sorted([*decoded, *others], key=itemgetter(0)), broken
+
+
+def _starts_of(records: Sequence[Record], origin: int) -> dict[int, StepStart]:
+    positions, starts, _ = decode_kind(
+        _STEP_START,
+        (record for record in in_slices(records) if record.kind == _STEP_START and record.position >= origin),
+    )
+    return dict(in_slices(zip(positions, starts, strict=True)))
 
 
 def rows_of(plain: PlainSteps) -> list[Row]:
@@ -91,15 +109,19 @@ def rows_of(plain: PlainSteps) -> list[Row]:
 
 def fold_plain(cells: Cells, plain: PlainSteps) -> None:
     """Add their facts to cells, in place."""
-    durations_ns: dict[tuple[str | None, str, str | None, int], list[int]] = {}
-    for event in in_slices(plain.endings):
-        key = (event.workflow_id, event.node_id, event.action_type, event.started_at_ns // HOUR_NS)
+    durations_ns: dict[tuple[str | None, str, int], list[int]] = {}
+    action_types: dict[tuple[str | None, str, int], str] = {}
+    for ending in in_slices(plain.endings):
+        key = (ending.workflow_id, ending.node_id, ending.started_at_ns // HOUR_NS)
         known = durations_ns.get(key)
         if known is None:
             known = durations_ns[key] = []
-        known.append(event.duration_ns)
-    for (workflow_id, node_id, action_type, hour), those_ns in durations_ns.items():
+        known.append(ending.duration_ns)
+        if ending.action_type:
+            action_types[key] = ending.action_type
+    for key, those_ns in durations_ns.items():
+        workflow_id, node_id, hour = key
         cell = cell_of(cells, workflow_id or "", node_id or "-", hour * HOUR_NS)
         cell.started += len(those_ns)
-        cell.action_type = action_type or cell.action_type
+        cell.action_type = action_types.get(key, cell.action_type)
         add_successes(cell, those_ns)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from analytics_sdk.journal.record import Record
 from analytics_sdk.journal.stretch import Stretch
+from analytics_sdk.pace import breathe
 from analytics_sdk.rollup import Cells
 from analytics_sdk.shipper.fold import fold
 from analytics_sdk.shipper.merge import Decoded, lost_healings, merge
@@ -34,9 +35,12 @@ class Ready(NamedTuple):
 
 def make_ready(journal: JournalIdentity, stretch: Stretch, origin: int) -> Ready:
     """What comes of a stretch. `origin`: the journal's first position."""
-    plain, others, broken = sort_out(stretch.records)
+    plain, others, broken = sort_out(stretch.records, origin)
     batch = merge(journal, others, stretch.old, stretch.new, origin=origin)
-    batch.new_steps = sorted([*batch.new_steps, *rows_of(plain)], key=itemgetter(0))
+    batch.new_steps += rows_of(plain)
+    breathe()
+    batch.new_steps.sort(key=itemgetter(0))
+    breathe()
     found = [(position, kind, "damaged") for position, kind in broken]
     found += [(position, UNKNOWN_KIND, "damaged") for position in stretch.damages]
     found += [(position, int(Kind.STEP_END), "damaged") for position in lost_healings(others, origin)]
@@ -45,6 +49,6 @@ def make_ready(journal: JournalIdentity, stretch: Stretch, origin: int) -> Ready
 
 def fold_records(cells: Cells, records: Sequence[Record], origin: int) -> None:
     """Add the facts of records to cells, in place."""
-    plain, others, _ = sort_out(records)
+    plain, others, _ = sort_out(records, origin)
     fold_plain(cells, plain)
     fold(cells, others, origin=origin)
