@@ -57,9 +57,9 @@ def merge(journal: JournalIdentity, decoded: Decoded, old: int, new: int, *, ori
             key = start if origin <= start < position else position
             if event.revises is None:
                 if key >= old:
-                    steps[key] = _step_row(key, position, event)
+                    steps[key] = step_row(key, position, event)
                 else:
-                    late_steps[key] = _step_row(key, position, event)
+                    late_steps[key] = step_row(key, position, event)
             elif key != position:  # else see lost_healings
                 earlier = steps.get(key) if key >= old else late_steps.get(key)
                 healed = _healed_step_row(key, position, event, earlier if type(earlier) is tuple else None)
@@ -189,7 +189,7 @@ def _running_step_row(position: int, event: StepStart) -> Row:
     )
 
 
-def _step_row(key: int, position: int, event: StepEnd) -> Row:
+def step_row(key: int, position: int, event: StepEnd) -> Row:
     """The row of an ending. Written out, because it is made once a step."""
     status, began, took, tags = event.status, event.started_at_ns, event.duration_ns, event.tags
     return (
@@ -217,7 +217,7 @@ def _healed_step_row(key: int, position: int, event: StepEnd, earlier: Row | Non
     """The row of a healing that revises an ending, whose own position is kept."""
     assert event.revises is not None
     end_seq = earlier[14] if earlier is not None else None
-    return (*_step_row(key, position, event)[:14], end_seq, status_word(event.revises), position)
+    return (*step_row(key, position, event)[:14], end_seq, status_word(event.revises), position)
 
 
 def _recovery_row(position: int, event: Recovery) -> Row:

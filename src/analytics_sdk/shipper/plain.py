@@ -9,18 +9,17 @@ from itertools import compress
 from operator import itemgetter
 from typing import NamedTuple
 
-from analytics_sdk.events import LARGEST, StepEnd, StepStart
+from analytics_sdk.events import StepEnd, StepStart
 from analytics_sdk.journal.record import Record
 from analytics_sdk.pace import in_slices
 from analytics_sdk.rollup import HOUR_NS, Cells, cell_of
 from analytics_sdk.shipper.decoding import decode, decode_kind
 from analytics_sdk.shipper.fold import add_successes
-from analytics_sdk.shipper.merge import Decoded
+from analytics_sdk.shipper.merge import Decoded, step_row
 from analytics_sdk.sinks.base import Row
-from analytics_sdk.vocabulary import STATUSES, SUCCESS, Kind
+from analytics_sdk.vocabulary import SUCCESS, Kind
 
 _STEP_START, _STEP_END = int(Kind.STEP_START), int(Kind.STEP_END)  # because a look into an Enum costs more
-_SUCCESS = STATUSES[SUCCESS]
 
 
 class PlainSteps(NamedTuple):
@@ -80,31 +79,7 @@ def _starts_of(records: Sequence[Record], origin: int) -> dict[int, StepStart]:
 
 def rows_of(plain: PlainSteps) -> list[Row]:
     """Their rows, in the order of `STEP_COLUMNS`."""
-    rows: list[Row] = []
-    for position, event in in_slices(zip(*plain, strict=True)):
-        began, took = event.started_at_ns, event.duration_ns
-        rows.append(
-            (
-                event.start,
-                event.execution_id,
-                event.workflow_id,
-                event.step_no,
-                event.parent_step_no,
-                event.node_id or "-",
-                event.action_type,
-                _SUCCESS,
-                began,
-                began + took if began + took <= LARGEST else LARGEST,
-                took,
-                None,
-                None,
-                None,
-                position,
-                None,
-                None,
-            )
-        )
-    return rows
+    return [step_row(ending.start, position, ending) for position, ending in in_slices(zip(*plain, strict=True))]
 
 
 def fold_plain(cells: Cells, plain: PlainSteps) -> None:
