@@ -1,13 +1,16 @@
 """Journals to deliver, and hosts that make them: what the benchmarks of delivery share."""
 
+import argparse
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from _figures import options
 
 from analytics_sdk import AnalyticsSystem, configure, track_step, track_workflow
 
@@ -89,3 +92,15 @@ def ask(program: str, what: str, **order: Any) -> dict[str, Any]:
         raise RuntimeError(f"{what}: {done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
+
+
+def given_to(children: Mapping[str, Callable[[dict[str, Any]], None]], doc: str) -> argparse.Namespace | None:
+    """The options of a benchmark; None where this process is one that `ask` started, and has done what it was told."""
+    parser = options(doc)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if not given.child:
+        return given
+    order = json.loads(given.child)
+    children[order["what"]](order)
+    return None

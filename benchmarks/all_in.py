@@ -13,7 +13,6 @@ Then ours at full speed for 10 million steps: what it loses, and how its memory 
 rate for ever: the host records only while less than 32 MiB wait, so it goes as fast as delivery in its process does.
 """
 
-import argparse
 import gzip
 import json
 import os
@@ -28,8 +27,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from _figures import Figures, options
-from _journals import FAILS_EVERY, NODES, STEPS_AN_EXECUTION, Declined, ask, backlog, host, record, rows_of
+from _figures import Figures
+from _journals import FAILS_EVERY, NODES, STEPS_AN_EXECUTION, Declined, ask, backlog, given_to, host, record, rows_of
 
 FIRST_STEPS = 10_000
 WARM_STEPS = 200_000
@@ -282,12 +281,8 @@ CHILDREN = {"ours": ours, "for_ever": for_ever, "theirs": theirs, "receive": rec
 
 
 def main() -> None:
-    parser = options(__doc__ or "")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        order = json.loads(given.child)
-        CHILDREN[order["what"]](order)
+    given = given_to(CHILDREN, __doc__ or "")
+    if given is None:
         return
     steps, spans, rounds = (50_000, 8_000, 1) if given.quick else (200_000, 40_000, 3)
     long_run, seconds = (300_000, 4.0) if given.quick else (10_000_000, 15.0)

@@ -13,7 +13,6 @@ of a millisecond. And one that works through steps of 50 us, with delivery in it
 `analytics-sdk ship` beside it.
 """
 
-import argparse
 import json
 import os
 import select
@@ -31,8 +30,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _figures import Figures, options
-from _journals import ask, backlog, burn_for, host, record, record_backlog, rows_of
+from _figures import Figures
+from _journals import ask, backlog, burn_for, given_to, host, record, record_backlog, rows_of
 
 ROWS_A_COMMIT = 10_000
 TABLES = ("executions", "steps")
@@ -370,12 +369,8 @@ CHILDREN = {
 
 
 def main() -> None:
-    parser = options(__doc__ or "")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        order = json.loads(given.child)
-        CHILDREN[order["what"]](order)
+    given = given_to(CHILDREN, __doc__ or "")
+    if given is None:
         return
     steps, rounds, seconds = (50_000, 1, 2.0) if given.quick else (300_000, 3, 5.0)
     figures = Figures("delivery from the journal")
