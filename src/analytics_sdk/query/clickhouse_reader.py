@@ -20,10 +20,11 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, not_, or_, 
 
 from analytics_sdk.query.reader import CellRow, RecoveryFact, Source, StepFact, Workflows, hour_row
 from analytics_sdk.query.sql_reader import Fact, SqlReader, SqlSnapshot
-from analytics_sdk.query.sql_rows import of, within
+from analytics_sdk.query.sql_rows import of
 from analytics_sdk.query.window import Plan, Span
 from analytics_sdk.rollup import decode_nodes
 from analytics_sdk.sinks.clickhouse import READING
+from analytics_sdk.sinks.levels import within
 from analytics_sdk.sinks.schema import HOUR
 
 _SOURCES_A_QUERY = 200

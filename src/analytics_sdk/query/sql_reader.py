@@ -24,12 +24,12 @@ from analytics_sdk.query.reader import (
     hour_row,
 )
 from analytics_sdk.query.reading_engine import reading_engine
-from analytics_sdk.query.sql_rows import MANY, TIMED_WORDS, SqlRows, of, unindexed, within
+from analytics_sdk.query.sql_rows import MANY, TIMED_WORDS, SqlRows, of, unindexed
 from analytics_sdk.query.window import Plan, Span
 from analytics_sdk.rollup import HOUR_NS, WHOLE, decode_nodes, decode_total
 from analytics_sdk.sinks import describe
 from analytics_sdk.sinks.faults import sink_error
-from analytics_sdk.sinks.levels import choose_rows
+from analytics_sdk.sinks.levels import choose_rows, within
 from analytics_sdk.sinks.migrations import check
 from analytics_sdk.sinks.schema import DAY, HOUR, WEEK, Tables, is_late
 

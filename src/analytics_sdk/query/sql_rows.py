@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, or_, select
 
 from analytics_sdk.query.reader import Source, Workflows
 from analytics_sdk.query.results import ExecutionRow, RecoveryRow, SampleRow, StepRow, Timeline
 from analytics_sdk.query.window import Span
 from analytics_sdk.rollup import TIMED
+from analytics_sdk.sinks.levels import within
 from analytics_sdk.sinks.schema import Tables, is_running
 from analytics_sdk.vocabulary import STATUSES
 
@@ -32,11 +33,6 @@ class Found(NamedTuple):
     started_at_ns: int
     ended_at_ns: int | None
     host: str
-
-
-def within(column: ColumnElement[Any], spans: Sequence[Span]) -> ColumnElement[bool]:
-    """The condition that an instant lies in one of some spans."""
-    return or_(*(and_(column >= span.start_ns, column < span.end_ns) for span in spans))
 
 
 def of(column: ColumnElement[Any], workflows: Workflows) -> list[ColumnElement[bool]]:

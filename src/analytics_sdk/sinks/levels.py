@@ -13,7 +13,20 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, not_, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    union_all,
+)
 
 from analytics_sdk.rollup import DAY_NS, WEEK_NS, day_of, week_of
 from analytics_sdk.sinks.schema import DAY, HOUR, WEEK, Tables
@@ -41,7 +54,7 @@ def choose_rows(tables: Tables, spans: Mapping[str, Spans], of_workflows: Condit
         c = tables.rollups.c
         columns = select(literal(level).label("level"), c.source, c.workflow_id, c.bucket_start_ns, c.cells)
         uncovered = [not_(covered_by(tables, coarser, spans[coarser])) for coarser in above]
-        inside = _within(c.bucket_start_ns, spans[level])
+        inside = within(c.bucket_start_ns, spans[level])
         parts.append(columns.where(c.level == level, inside, *of_workflows(c.workflow_id), *uncovered))
         above.append(level)
     chosen = union_all(*parts).subquery()
@@ -58,11 +71,12 @@ def covered_by(tables: Tables, level: str, spans: Spans = ()) -> Any:
         select(literal(1)).select_from(above).where(above.c.workflow_id == c.workflow_id, above.c.level == level, over)
     )
     if spans:
-        found = found.where(_within(start, spans))
+        found = found.where(within(start, spans))
     return exists(found.correlate(tables.rollups))
 
 
-def _within(column: Any, spans: Spans) -> Any:
+def within(column: ColumnElement[Any], spans: Spans) -> ColumnElement[bool]:
+    """The condition that an instant lies in one of some spans."""
     return or_(*(and_(column >= start_ns, column < end_ns) for start_ns, end_ns in spans))
 
 
