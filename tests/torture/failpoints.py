@@ -60,11 +60,13 @@ def _around(place: Any, name: str, *, before: bool) -> Callable[[int], None]:
     return arm
 
 
-def _in_append(write: Callable[[Any, int, bytes], None] | None) -> Callable[[int], None]:
-    """Die within the n-th append: before it does anything, or when room was reserved and `write` has stored."""
+def _in_append(stored: Callable[[int], slice] | None) -> Callable[[int], None]:
+    """Die within the n-th append: before it does anything, or when room was reserved and a part of the frame, told by
+    its size, is in it."""
 
     def arm(n: int) -> None:
         countdown, make = _Countdown(n), JournalWriter._make_append
+        kill, pid, signal_number = os.kill, os.getpid(), signal.SIGKILL
 
         def make_fatal(self: JournalWriter) -> Callable[[int, tuple[Any, ...]], int]:
             real = make(self)
@@ -72,15 +74,18 @@ def _in_append(write: Callable[[Any, int, bytes], None] | None) -> Callable[[int
             def append(kind: int, fields: tuple[Any, ...]) -> int:
                 if not countdown.over():
                     return real(kind, fields)
-                if write is None:
+                if stored is None:
                     die()
                 payload = self.encode(fields)
                 into = self._segment
                 frame = FRAME.pack(SYNC, kind, len(payload), zlib.crc32(payload, into.salts[kind])) + payload
-                position = into.pos
-                if position + len(frame) <= into.limit:
-                    into.pos = position + len(frame)
-                    write(into.map, position, frame)
+                size, part = len(frame), stored(len(frame))
+                start, stop, content = part.start, part.stop, frame[part]
+                # As in the real one there is no call from here to the kill: else another thread could record behind.
+                into.pos, limit = (position := into.pos) + size, into.limit
+                if position + size <= limit:
+                    into.map[position + start : position + stop] = content
+                    kill(pid, signal_number)
                 die()
 
             return append
@@ -88,23 +93,6 @@ def _in_append(write: Callable[[Any, int, bytes], None] | None) -> Callable[[int
         JournalWriter._make_append = make_fatal  # type: ignore[method-assign]  # because this is what a failpoint is
 
     return arm
-
-
-def _store_nothing(_map: Any, _at: int, _frame: bytes) -> None:
-    return
-
-
-def _store_half(into: Any, at: int, frame: bytes) -> None:
-    half = len(frame) // 2
-    into[at : at + half] = frame[:half]
-
-
-def _store_all_but_the_head(into: Any, at: int, frame: bytes) -> None:
-    into[at + FRAME_BYTES : at + len(frame)] = frame[FRAME_BYTES:]
-
-
-def _store_all(into: Any, at: int, frame: bytes) -> None:
-    into[at : at + len(frame)] = frame
 
 
 def _at_event(name: str) -> Callable[[int], None]:
@@ -133,10 +121,10 @@ def _unlinked(*, before: bool) -> Callable[[int], None]:
 
 FAILPOINTS: dict[str, tuple[Callable[[int], None], int]] = {
     "before_encode": (_in_append(None), 900),
-    "after_reserve": (_in_append(_store_nothing), 900),
-    "mid_frame": (_in_append(_store_half), 900),
-    "payload_without_head": (_in_append(_store_all_but_the_head), 900),
-    "after_store": (_in_append(_store_all), 900),
+    "after_reserve": (_in_append(lambda size: slice(0, 0)), 900),
+    "mid_frame": (_in_append(lambda size: slice(0, size // 2)), 900),
+    "payload_without_head": (_in_append(lambda size: slice(FRAME_BYTES, size)), 900),
+    "after_store": (_in_append(lambda size: slice(0, size)), 900),
     "before_first_segment": (_around(JournalWriter, "_open", before=True), 1),
     "after_first_segment": (_around(JournalWriter, "_open", before=False), 1),
     "before_rotation": (_around(JournalWriter, "_rotate", before=True), 2),

@@ -86,6 +86,7 @@ def run(order: dict[str, Any]) -> None:
 
         arm, usual = FAILPOINTS[order["failpoint"]]
         arm(order["failpoint_n"] or usual)
+    sys.setswitchinterval(order["switch"])
     analytics_sdk.configure(
         sink=order["sink"], journal_dir=order["journal_dir"], flush_interval_seconds=order["interval"]
     )

@@ -152,6 +152,7 @@ class Torture:
             "failpoint": failpoint,
             "failpoint_n": 0 if failpoint in ONCE or self.random.random() < 0.5 else self.random.randint(1, 5),
             "pause": 0.0,
+            "switch": self.random.choice((0.005, 0.000005)),  # Python's own, and threads that change at every chance
         }
         if failpoint and any(word in failpoint for word in DELIVERY):
             order |= {"interval": 0.05, "pause": 0.005}  # because the instant comes late, and the host need not hurry
