@@ -28,12 +28,18 @@ _HINT = re.compile(
 """What any of the shapes begins with, in small letters: most messages hold none of it, and cost this one look."""
 
 
+_EQUALS, _PAIRS = ("=",), (":", "=")
+_KEYS = ("akia", "asia", "gh", "github_pat_", "glpat-", "xox", "sk", "pk", "rk", "aiza", "eyj")
+
+
 @cache
-def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Each shape and what stands for it. Compiled when first needed, because that takes longer than most imports."""
+def _shapes() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
+    """Each shape, what one of which it always holds in small letters, and what stands for it. Compiled when first
+    needed, because that takes longer than most imports."""
     return (
         # scheme://user:password@host; a password may hold @ and /, though it should not
         (
+            ("://",),
             re.compile(
                 r"(?<=://)(?:[^\s/?#\"'<>@]{0,256}:(?!\d{1,5}(?:[/?#]|$))[^\s\"'<>]{0,2048}|[^\s/?#\"'<>]{0,256})@"
             ),
@@ -41,16 +47,26 @@ def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
         ),
         # Authorization: Basic dXNlcjpwdw==, and the same without the header's name where it holds a digit
         (
+            ("authorization", "cookie"),
             re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=]\s*)[^\r\n]{1,4096}"),
             rf"\1\2{REDACTED}",
         ),
-        (re.compile(r"(?i)\b(bearer|basic)\s+(?=[A-Za-z._~+/=-]{0,64}\d)[\w.~+/=-]{8,4096}"), rf"\1 {REDACTED}"),
+        (
+            ("bearer", "basic"),
+            re.compile(r"(?i)\b(bearer|basic)\s+(?=[A-Za-z._~+/=-]{0,64}\d)[\w.~+/=-]{8,4096}"),
+            rf"\1 {REDACTED}",
+        ),
         # {"password": "x"}, password=x, --api-key=x, password: x; never "unexpected token: x", which is about no secret
-        (re.compile(rf"(?i)({_NAME})(['\"]\s{{0,9}}[:=]\s{{0,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
-        (re.compile(rf"(?i)({_NAME})(\s{{0,9}}=\s{{0,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
-        (re.compile(rf"(?i)\b(password|passwd|passphrase|api[ _-]?key|secret)(\s*:\s+){_VALUE}"), rf"\1\2{REDACTED}"),
+        (_PAIRS, re.compile(rf"(?i)({_NAME})(['\"]\s{{0,9}}[:=]\s{{0,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
+        (_EQUALS, re.compile(rf"(?i)({_NAME})(\s{{0,9}}=\s{{0,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
+        (
+            (":",),
+            re.compile(rf"(?i)\b(password|passwd|passphrase|api[ _-]?key|secret)(\s*:\s+){_VALUE}"),
+            rf"\1\2{REDACTED}",
+        ),
         # keys known by their shape: AWS, GitHub, GitLab, Slack, Stripe and the like, Google, JSON web tokens, PEM
         (
+            _KEYS,
             re.compile(
                 r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,255}|"
                 r"xox[abeprs]-[\w-]{10,255}|(?:sk|pk|rk)[-_](?=[\w-]{0,64}\d)[\w-]{16,255}|AIza[\w-]{35}|"
@@ -59,11 +75,13 @@ def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
             REDACTED,
         ),
         (
+            ("-----begin",),
             re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)", re.DOTALL),
             REDACTED,
         ),
         # SQLAlchemy's errors quote the row that they could not write
         (
+            ("[parameters: ",),
             re.compile(r"\[parameters: (?:.*?\](?=\s*(?:\n|\(Background|\Z))|.*\Z)", re.DOTALL),
             f"[parameters: {REDACTED}]",
         ),
@@ -72,10 +90,12 @@ def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def redact(text: str) -> str:
     """The text with what looks like a secret replaced by `[redacted]`."""
-    if not _HINT.search(text.lower()):
+    small = text.lower()
+    if not _HINT.search(small):
         return text
-    for shape, instead in _shapes():
-        text = shape.sub(instead, text)
+    for needed, shape, instead in _shapes():
+        if any(one in small for one in needed):
+            text = shape.sub(instead, text)
     return text
 
 

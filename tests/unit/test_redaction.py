@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analytics_sdk
 from analytics_sdk.guard import MESSAGE_LIMIT, message_of, tag_of
-from analytics_sdk.redaction import REDACTED, redact
+from analytics_sdk.redaction import REDACTED, _shapes, redact
 
 SECRETS = [
     ("could not connect to postgresql://me:hunter2@db.example.com:5432/x", "hunter2", "@db.example.com:5432/x"),
@@ -141,3 +141,13 @@ def test_no_byte_on_disk_holds_a_secret_of_a_message_or_a_tag(tmp_path: Path) ->
     assert system.metrics_collector.flush()
     assert any(place.endswith((".db", ".db-wal")) for place in places_with("no way to postgresql"))
     assert places_with(secret) == []
+
+
+@pytest.mark.parametrize("number", range(len(_shapes())))
+@given(data=st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+def test_a_shape_is_found_only_where_a_text_holds_what_it_needs(number: int, data: st.DataObject) -> None:
+    """So that those it is not looked for in need no look."""
+    needed, shape, _ = _shapes()[number]
+    text = data.draw(st.from_regex(shape, alphabet=st.characters(codec="ascii")))
+    assert any(one in text.lower() for one in needed)
