@@ -17,6 +17,7 @@ from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.reader import JournalReader
 from analytics_sdk.journal.record import FIRST_FRAME, Record, base_of_segment, bytes_of_segment
+from analytics_sdk.journal.segment import _AHEAD_BYTES, _SLICE_BYTES
 from analytics_sdk.journal.writer import JournalWriter
 from analytics_sdk.vocabulary import Kind
 
@@ -322,12 +323,41 @@ def test_the_spare_is_made_by_upkeep_and_a_rotation_then_makes_no_file(writer):
     assert {path.name: path.stat().st_ino for path in writer.folder.iterdir()} == files
 
 
+def mapped_bytes(folder: Path) -> int:
+    """What this process has in memory of the files in a folder."""
+    sizes, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            ours = str(folder) in line
+        elif ours and line.startswith("Rss:"):
+            sizes += int(line.split()[1]) << 10
+    return sizes
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is in memory")
+def test_upkeep_lets_go_of_the_pages_that_are_written_and_every_record_stays(writer):
+    """So that the journal of a host that records for days takes no more memory than what comes next."""
+    positions = []
+    while writer.position < base_of_segment(5) + (6 << 20):
+        positions.append(writer.append(Kind.STEP_END, END))
+        if len(positions) % 20_000 == 0:
+            writer.maintain()
+    assert mapped_bytes(writer.folder) > _AHEAD_BYTES
+    writer.maintain()
+    assert mapped_bytes(writer.folder) <= 2 * (_AHEAD_BYTES + 2 * _SLICE_BYTES), (
+        "what comes next, here and in the spare"
+    )
+    positions.append(writer.append(Kind.STEP_END, END))
+    assert [record.position for record in everything(writer.folder, writer.identity.journal_id)] == positions
+
+
 FORK = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from analytics_sdk.journal.home import new_identity
 from analytics_sdk.journal.listing import find_journals
 from analytics_sdk.journal.reader import JournalReader
+from analytics_sdk.journal.segment import _AHEAD_BYTES, _SLICE_BYTES
 from analytics_sdk.journal.writer import JournalWriter
 writer = JournalWriter(Path(sys.argv[1]), min_free_bytes=0)
 END = (0, "e", "w", 1, "pay", "click", 1, 0, 2)

@@ -1,4 +1,4 @@
-"""One segment file of this process's own journal: made, mapped, prefaulted."""
+"""One segment file of this process's own journal: made, mapped, tended."""
 
 import mmap
 import os
@@ -19,14 +19,15 @@ from analytics_sdk.journal.record import (
 from analytics_sdk.vocabulary import Kind
 
 _MADV_POPULATE_WRITE = 23
-_PREFAULT_SLICE = 64 * 1024
+_AHEAD_BYTES = 1024 * 1024
+_SLICE_BYTES = 64 * 1024
 _MAPPING: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class Segment:
     """A mapped segment. `pos` and `limit` are offsets in the file; the writer moves them and nobody else."""
 
-    __slots__ = ("base", "limit", "map", "n", "path", "pos", "salts", "seeds", "size")
+    __slots__ = ("_let_go", "_mapped", "base", "limit", "map", "n", "path", "pos", "salts", "seeds", "size")
     seeds: tuple[Any, ...]
     """The salts as `append` sees them: None for a kind that is being shed."""
 
@@ -43,6 +44,7 @@ class Segment:
         self.base = base_of_segment(n)
         self.size = self.limit = size
         self.pos = FIRST_FRAME
+        self._mapped = self._let_go = 0
         self.seeds = self.salts = salts(journal_id, n)
         self.path = folder / segment_name(journal_id, n)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -67,11 +69,19 @@ class Segment:
         """Whether the next one should be at hand: not for a process that records next to nothing."""
         return identity is None or self.base > identity.origin or self.pos > self.size // 4
 
-    def prefault(self) -> None:
-        """Have the kernel map all pages now, in slices: a first touch costs microseconds, and here nobody waits."""
+    def tend(self) -> None:
+        """Have the kernel map the pages that come next, because a first touch costs microseconds and here nobody waits,
+        and let go of those that are written: they are in the file, and would count as this process's memory."""
+        at = min(self.pos, self.size)
+        written = at - at % mmap.PAGESIZE
         try:
-            for at in range(0, self.size, _PREFAULT_SLICE):
-                self.map.madvise(_MADV_POPULATE_WRITE, at, min(_PREFAULT_SLICE, self.size - at))
+            if written > self._let_go:
+                self.map.madvise(mmap.MADV_DONTNEED, self._let_go, written - self._let_go)
+                self._let_go = written
+                self._mapped = max(self._mapped, written)
+            while self._mapped < min(at + _AHEAD_BYTES, self.size):
+                self.map.madvise(_MADV_POPULATE_WRITE, self._mapped, min(_SLICE_BYTES, self.size - self._mapped))
+                self._mapped += _SLICE_BYTES
         except (OSError, ValueError):
             pass  # because an older kernel cannot, and it only costs time
 

@@ -74,7 +74,6 @@ class JournalWriter:
         self.counted = Losses()
         self._owner: OwnerFile | None = None
         self._spare: Segment | None = None
-        self._cold: Segment | None = None
         self._shed: frozenset[Kind] = frozenset()
         self._reason = "disk"
         self._next_try = 0.0
@@ -206,14 +205,14 @@ class JournalWriter:
         if self._ended_cleanly:
             owner.say_clean()
         self.identity, self._owner, self.problem = identity, owner, None
-        self._last_n, self._cold, self._segment = n, segment, segment
+        self._last_n, self._segment = n, segment
         return segment
 
     def _rotate(self, full: Segment) -> Segment:
         """Take the next segment into use; NO_SEGMENT where none can be made now."""
         fresh, self._spare = self._spare, None
         if fresh is None:
-            self._cold = fresh = self._make_segment()
+            fresh = self._make_segment()
         if fresh is None:
             return NO_SEGMENT
         fresh.shed(self._shed)
@@ -284,11 +283,11 @@ class JournalWriter:
                 if self._spare is None and segment.is_busy(self.identity):
                     spare = self._make_segment(room) if size_of_segment(self._last_n + 1, self.quota, room) else None
                     if self._segment is segment:  # else a finalizer's record was faster, and this one stays empty
-                        self._spare = self._cold = spare
+                        self._spare = spare
                 self._keep_to(room)
-                cold, self._cold = self._cold, None
-            if cold is not None:
-                cold.prefault()
+                tended = [one for one in (self._segment, self._spare) if one is not None and one is not NO_SEGMENT]
+            for one in tended:
+                one.tend()
         except Exception as problem:  # because upkeep must not end the thread that does it
             trouble("maintain", "upkeep of the journal failed: %s", problem, exc=problem)
 
