@@ -69,6 +69,8 @@ class JournalReader:
         self._died_in_this_boot = self.identity.boot_id == boot_id() != ""
         self._fd = -1
         self._fd_n = -1
+        self._is_later: bool | None = None
+        """Whether the open segment has the format of a later version; None where nobody has looked yet."""
         self._listed = listed
         self._known: set[int] = set()
         self._known_at_ns = -1
@@ -219,15 +221,17 @@ class JournalReader:
                 )
             except OSError:
                 return -1
-            self._fd, self._fd_n = fd, n
+            self._fd, self._fd_n, self._is_later = fd, n, None
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             return -1
-        try:
-            if is_of_later_version(os.pread(self._fd, 8, 0), MAGIC):
-                return _LATER  # left for whoever can read it
-        except OSError:
-            pass  # because reading its records says so too
+        if self._is_later is None:
+            try:
+                self._is_later = is_of_later_version(os.pread(self._fd, 8, 0), MAGIC)
+            except OSError:
+                self._is_later = False  # because reading its records says so too
+        if self._is_later:
+            return _LATER  # left for whoever can read it
         return min(found.st_size, bytes_of_segment(n))
 
     def _pread(self, length: int, offset: int) -> bytes:

@@ -84,19 +84,15 @@ def rows_of(plain: PlainSteps) -> list[Row]:
 
 def fold_plain(cells: Cells, plain: PlainSteps) -> None:
     """Add their facts to cells, in place."""
-    durations_ns: dict[tuple[str | None, str, int], list[int]] = {}
-    action_types: dict[tuple[str | None, str, int], str] = {}
+    groups: dict[tuple[str | None, str, int], list[StepEnd]] = {}
     for ending in in_slices(plain.endings):
         key = (ending.workflow_id, ending.node_id, ending.started_at_ns // HOUR_NS)
-        known = durations_ns.get(key)
-        if known is None:
-            known = durations_ns[key] = []
-        known.append(ending.duration_ns)
-        if ending.action_type:
-            action_types[key] = ending.action_type
-    for key, those_ns in durations_ns.items():
-        workflow_id, node_id, hour = key
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = []
+        group.append(ending)
+    for (workflow_id, node_id, hour), group in groups.items():
         cell = cell_of(cells, workflow_id or "", node_id or "-", hour * HOUR_NS)
-        cell.started += len(those_ns)
-        cell.action_type = action_types.get(key, cell.action_type)
-        add_successes(cell, those_ns)
+        cell.started += len(group)
+        cell.action_type = next((one.action_type for one in reversed(group) if one.action_type), cell.action_type)
+        add_successes(cell, [ending.duration_ns for ending in in_slices(group)])

@@ -6,10 +6,9 @@ it: beside a busy host that is the difference between hundreds and tens of thous
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
@@ -161,7 +160,7 @@ def refuse_unshared(engine: Engine) -> None:
 
 
 def insert(connection: Connection, table: Table, columns: Columns) -> None:
-    """Add rows."""
+    """Add rows. The first of the columns is one that is never None."""
     _run(connection, table, columns, "")
 
 
@@ -178,10 +177,13 @@ def _run(connection: Connection, table: Table, columns: Columns, ending: str) ->
     most = _most_rows(connection, len(columns))
     if is_short():
         most = min(most, ITEMS_A_LOOK)  # because binding so many values keeps the host's threads waiting
-    for n in _chunks(left, most):
+    while left:
         breathe()
-        parameters = tuple(chain.from_iterable(islice(rows, n)))
-        connection.exec_driver_sql(_statement(table.name, tuple(columns), n, ending), parameters)
+        n = min(left, most)
+        left -= n
+        room = 1 << (n - 1).bit_length()
+        parameters = (*chain.from_iterable(islice(rows, n)), *repeat(None, (room - n) * len(columns)))
+        connection.exec_driver_sql(_statement(table.name, tuple(columns), room, ending), parameters)
         rested()
 
 
@@ -193,18 +195,13 @@ def _most_rows(connection: Connection, n_columns: int) -> int:
     return int(1 << (max(1, rows).bit_length() - 1))
 
 
-def _chunks(n_rows: int, most: int) -> Iterator[int]:
-    """Powers of two that add up to `n_rows`, because the driver then compiles a dozen statements and keeps them."""
-    while n_rows:
-        most = min(most, 1 << (n_rows.bit_length() - 1))
-        yield most
-        n_rows -= most
-
-
 @lru_cache(maxsize=128)
-def _statement(table: str, names: tuple[str, ...], n_rows: int, ending: str) -> str:
-    row = f"({','.join('?' * len(names))})"
-    return f'INSERT INTO "{table}" ({", ".join(names)}) VALUES {",".join([row] * n_rows)}{ending}'
+def _statement(table: str, names: tuple[str, ...], room: int, ending: str) -> str:
+    """A statement with room for so many rows; what is left of it is None. Powers of two, because the driver then
+    compiles a dozen of them and keeps them."""
+    values = ",".join([f"({','.join('?' * len(names))})"] * room)
+    rows = f"SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"
+    return f'INSERT INTO "{table}" ({", ".join(names)}) {rows}{ending}'
 
 
 @lru_cache(maxsize=16)
