@@ -85,7 +85,7 @@ class JournalReader:
 
     # ---------------------------------------------------------------- reading
 
-    def read(self, position: int, *, final: bool, max_records: int = 8_192, max_bytes: int = 4 << 20) -> Stretch:
+    def read(self, position: int, *, final: bool, max_records: int = 10_000, max_bytes: int = 4 << 20) -> Stretch:
         """The records from `position` on, up to some limit.
 
         `final`: nobody writes any more. Otherwise reading stops at the first place of the newest segment where no

@@ -79,7 +79,6 @@ def _set_up(connection: Any, _record: object) -> None:
             cursor.execute("PRAGMA journal_mode = WAL")  # where a file system cannot, SQLite stays with what it has
         cursor.execute("PRAGMA synchronous = FULL")  # because a journal goes once its rows are committed
         cursor.execute("PRAGMA journal_size_limit = 67108864")
-        cursor.execute("PRAGMA wal_autocheckpoint = 4000")  # pages, because most are written to more than once
     finally:
         cursor.close()
 
