@@ -159,7 +159,7 @@ def refuse_unshared(engine: Engine) -> None:
 
 
 def insert(connection: Connection, table: Table, columns: Columns) -> None:
-    """Add rows. The first of the columns is one that is never None."""
+    """Add rows."""
     _run(connection, table, columns, "")
 
 
@@ -181,7 +181,7 @@ def _run(connection: Connection, table: Table, columns: Columns, ending: str) ->
         n = min(left, most)
         left -= n
         room = 1 << (n - 1).bit_length()
-        parameters = (*chain.from_iterable(islice(rows, n)), *repeat(None, (room - n) * len(columns)))
+        parameters = (*chain.from_iterable(islice(rows, n)), *repeat(None, (room - n) * len(columns)), n)
         connection.exec_driver_sql(_statement(table.name, tuple(columns), room, ending), parameters)
         rested()
 
@@ -190,17 +190,16 @@ def _most_rows(connection: Connection, n_columns: int) -> int:
     """The largest power of two of rows that one statement may hold."""
     raw: Any = connection.connection.dbapi_connection
     limit = raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) if hasattr(raw, "getlimit") else MAX_VARIABLES
-    rows = min(MAX_ROWS_A_STATEMENT, limit // n_columns)
+    rows = min(MAX_ROWS_A_STATEMENT, (limit - 1) // n_columns)
     return int(1 << (max(1, rows).bit_length() - 1))
 
 
 @lru_cache(maxsize=128)
 def _statement(table: str, names: tuple[str, ...], room: int, ending: str) -> str:
-    """A statement with room for so many rows; what is left of it is None. Powers of two, because the driver then
-    compiles a dozen of them and keeps them."""
+    """A statement with room for so many rows, of which it takes as many as its last parameter says. Powers of two,
+    because the driver then compiles a dozen of them and keeps them."""
     values = ",".join([f"({','.join('?' * len(names))})"] * room)
-    rows = f"SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"
-    return f'INSERT INTO "{table}" ({", ".join(names)}) {rows}{ending}'
+    return f'INSERT INTO "{table}" ({", ".join(names)}) SELECT * FROM (VALUES {values}) LIMIT ?{ending}'
 
 
 @lru_cache(maxsize=16)
