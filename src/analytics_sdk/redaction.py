@@ -91,10 +91,11 @@ def _shapes() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
 def redact(text: str) -> str:
     """The text with what looks like a secret replaced by `[redacted]`."""
     small = text.lower()
-    if not _HINT.search(small):
+    odd = not text.isascii()  # because a pattern takes letters for one another that `lower` does not: \u0130 for i
+    if not odd and not _HINT.search(small):
         return text
     for needed, shape, instead in _shapes():
-        if any(one in small for one in needed):
+        if odd or any(one in small for one in needed):
             text = shape.sub(instead, text)
     return text
 

@@ -338,6 +338,26 @@ def test_a_refused_record_is_set_aside_and_counted_and_all_others_are_delivered(
     assert os.stat(folder / f"{journal_id}.rejected").st_mode & 0o077 == 0
 
 
+def test_what_was_set_aside_is_in_no_rollup_when_another_process_goes_on(folder, ledger):
+    """The first is gone before its rollups were due; the second reads again what they do not have."""
+    writer = JournalWriter(folder, min_free_bytes=0)
+    steps(writer, 40)
+    writer.append(Kind.STEP_END, (-1, *START[:3], "poison", *START[4:], 0, 5))
+    sink = LedgerSink(ledger)
+    sink.refused = "poison"
+    first = Fleet([lambda: sink], SYSTEM_CLOCK)
+    reader = JournalReader(folder, writer.identity.journal_id)
+    assert first.deliver(reader, final=False)
+    steps(writer, 40)
+    assert first.deliver(reader, final=False)
+    reader.close()
+    writer.release()
+    shipment = ship_once(folder, [lambda: LedgerSink(ledger)])
+    assert (shipment.finished, shipment.problems) == (1, [])
+    assert ask(ledger, "SELECT count(*) FROM steps WHERE status = 'success'") == [(80,)]
+    assert ended_in_cells(ledger) == 80
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_what_was_set_aside_is_counted_once_however_many_batches_follow(folder, tmp_path, kind):
     """In the sinks that people have: one refused record stays one loss."""

@@ -66,7 +66,7 @@ def _in_append(stored: Callable[[int], slice] | None) -> Callable[[int], None]:
 
     def arm(n: int) -> None:
         countdown, make = _Countdown(n), JournalWriter._make_append
-        kill, pid, signal_number = os.kill, os.getpid(), signal.SIGKILL
+        kill, signal_number = os.kill, signal.SIGKILL
 
         def make_fatal(self: JournalWriter) -> Callable[[int, tuple[Any, ...]], int]:
             real = make(self)
@@ -80,7 +80,7 @@ def _in_append(stored: Callable[[int], slice] | None) -> Callable[[int], None]:
                 into = self._segment
                 frame = FRAME.pack(SYNC, kind, len(payload), zlib.crc32(payload, into.salts[kind])) + payload
                 size, part = len(frame), stored(len(frame))
-                start, stop, content = part.start, part.stop, frame[part]
+                start, stop, content, pid = part.start, part.stop, frame[part], os.getpid()
                 # As in the real one there is no call from here to the kill: else another thread could record behind.
                 into.pos, limit = (position := into.pos) + size, into.limit
                 if position + size <= limit:

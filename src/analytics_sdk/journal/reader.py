@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 
 from analytics_sdk.errors import JournalError
@@ -69,8 +70,7 @@ class JournalReader:
         self._died_in_this_boot = self.identity.boot_id == boot_id() != ""
         self._fd = -1
         self._fd_n = -1
-        self._is_later: bool | None = None
-        """Whether the open segment has the format of a later version; None where nobody has looked yet."""
+        self._is_later: bool | None = None  # of the open segment: written by a later version; None: not looked at yet
         self._listed = listed
         self._known: set[int] = set()
         self._known_at_ns = -1
@@ -226,10 +226,8 @@ class JournalReader:
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             return -1
         if self._is_later is None:
-            try:
+            with suppress(OSError):  # because reading its records says so too
                 self._is_later = is_of_later_version(os.pread(self._fd, 8, 0), MAGIC)
-            except OSError:
-                self._is_later = False  # because reading its records says so too
         if self._is_later:
             return _LATER  # left for whoever can read it
         return min(found.st_size, bytes_of_segment(n))

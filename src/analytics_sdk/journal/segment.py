@@ -16,6 +16,7 @@ from analytics_sdk.journal.record import (
     salts,
     segment_name,
 )
+from analytics_sdk.pace import breathe
 from analytics_sdk.vocabulary import Kind
 
 _MADV_POPULATE_WRITE = 23
@@ -75,13 +76,15 @@ class Segment:
         at = min(self.pos, self.size)
         written = at - at % mmap.PAGESIZE
         try:
-            if written > self._let_go:
-                self.map.madvise(mmap.MADV_DONTNEED, self._let_go, written - self._let_go)
-                self._let_go = written
-                self._mapped = max(self._mapped, written)
+            while self._let_go < written:
+                self.map.madvise(mmap.MADV_DONTNEED, self._let_go, min(_SLICE_BYTES, written - self._let_go))
+                self._let_go = min(self._let_go + _SLICE_BYTES, written)
+                breathe()
+            self._mapped = max(self._mapped, written)
             while self._mapped < min(at + _AHEAD_BYTES, self.size):
                 self.map.madvise(_MADV_POPULATE_WRITE, self._mapped, min(_SLICE_BYTES, self.size - self._mapped))
                 self._mapped += _SLICE_BYTES
+                breathe()
         except (OSError, ValueError):
             pass  # because an older kernel cannot, and it only costs time
 

@@ -198,6 +198,7 @@ class Delivery:
             }
             _append_line(path, msgspec.json.encode(line))
         self._moved(stretch)
+        self.fold()  # now, because whoever reads the journal from the rollups' position on would count it
 
     def fold(self) -> None:
         """Write the cells behind the rollups' position.

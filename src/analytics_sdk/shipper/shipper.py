@@ -50,6 +50,7 @@ class Shipper:
         self.writer = writer
         self.interval_seconds = interval_seconds
         self.fleet = Fleet(makers, clock)
+        self.fleet.on_delivered = writer.maintain  # because a backlog takes seconds, and the host goes on recording
         self._clock = clock
         self.after_turn: Callable[[], None] = _nothing
         """Called in the thread after each turn in which this process delivers by itself. Must not raise."""

@@ -181,7 +181,7 @@ def _run(connection: Connection, table: Table, columns: Columns, ending: str) ->
         n = min(left, most)
         left -= n
         room = 1 << (n - 1).bit_length()
-        parameters = (*chain.from_iterable(islice(rows, n)), *repeat(None, (room - n) * len(columns)), n)
+        parameters = (*chain.from_iterable(islice(rows, n)), *repeat(0, (room - n) * len(columns)), n)
         connection.exec_driver_sql(_statement(table.name, tuple(columns), room, ending), parameters)
         rested()
 
