@@ -35,7 +35,9 @@ class Ledger:
 
     def add(self, thread: int, count: str) -> None:
         at = thread * SLOT.size + 8 * COUNTS.index(count)
-        struct.pack_into("<Q", self.map, at, struct.unpack_from("<Q", self.map, at)[0] + 1)
+        counted = int.from_bytes(self.map[at : at + 8], "little") + 1
+        # in one store: struct.pack_into writes zeros first, which is what a kill in between would leave
+        self.map[at : at + 8] = counted.to_bytes(8, "little")
 
     def read(self, thread: int) -> dict[str, int]:
         return dict(zip(COUNTS, SLOT.unpack_from(self.map, thread * SLOT.size), strict=True))
