@@ -356,6 +356,7 @@ def test_what_was_set_aside_is_in_no_rollup_when_another_process_goes_on(folder,
     assert (shipment.finished, shipment.problems) == (1, [])
     assert ask(ledger, "SELECT count(*) FROM steps WHERE status = 'success'") == [(80,)]
     assert ended_in_cells(ledger) == 80
+    first.close()
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
