@@ -28,6 +28,8 @@ _HINT = re.compile(
 """What any of the shapes begins with, in small letters: most messages hold none of it, and cost this one look."""
 
 
+_SAME_LETTERS = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s"})
+"""The letters that `re` takes for one of a - z, and `lower` does not."""
 _EQUALS, _PAIRS = ("=",), (":", "=")
 _KEYS = ("akia", "asia", "gh", "github_pat_", "glpat-", "xox", "sk", "pk", "rk", "aiza", "eyj")
 
@@ -88,14 +90,18 @@ def _shapes() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
     )
 
 
+def _in_small_letters(text: str) -> str:
+    """The text in the letters that a pattern without regard to case takes them for."""
+    return (text if text.isascii() else text.translate(_SAME_LETTERS)).lower()
+
+
 def redact(text: str) -> str:
     """The text with what looks like a secret replaced by `[redacted]`."""
-    small = text.lower()
-    odd = not text.isascii()  # because a pattern takes letters for one another that `lower` does not: \u0130 for i
-    if not odd and not _HINT.search(small):
+    small = _in_small_letters(text)
+    if not _HINT.search(small):
         return text
     for needed, shape, instead in _shapes():
-        if odd or any(one in small for one in needed):
+        if any(one in small for one in needed):
             text = shape.sub(instead, text)
     return text
 
